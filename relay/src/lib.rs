@@ -1,0 +1,11 @@
+//! The vendor's service: takes agents' sessions, serves the API, and is its own client.
+//!
+//! Modules stand on floors and import downwards only. In floor order:
+
+pub mod id;
+pub mod limits;
+
+pub mod credential;
+pub mod store;
+
+pub mod control;

@@ -1,0 +1,75 @@
+//! Every bound of a relay, in one place, with its arithmetic; those of the
+//! protocol are in [`wire::limits`].
+
+use std::time::Duration;
+
+/// Longest environment name: a DNS label, so that it may become one.
+pub const NAME_CHARS_MAX: usize = 63;
+
+/// Tags of one environment; 32 × (63 + 255) bytes are about 10 KiB.
+pub const TAGS_MAX: usize = 32;
+
+/// Longest value of a tag.
+pub const TAG_VALUE_CHARS_MAX: usize = 255;
+
+/// Environments of one relay. Well above the 100,000 agents it is made for.
+pub const ENVIRONMENTS_MAX: u64 = 250_000;
+
+/// Exposures of one relay; each is a listening socket, and below the usual
+/// limit of 1,024 open files only together with a raised one.
+pub const EXPOSURES_MAX: usize = 1_000;
+
+/// How long an enrolment token is good for: long enough to be sent to a customer
+/// and used on the next working day after a week-end.
+pub const TOKEN_VALIDITY: Duration = Duration::from_secs(72 * 60 * 60);
+
+/// How long a token past its expiry is remembered, so that its user is told
+/// "expired" and not "unknown".
+pub const TOKEN_MEMORY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Longest API token in text that is hashed at all; ours have 56 characters.
+pub const API_TOKEN_CHARS_MAX: usize = 256;
+
+/// How long a statement waits for another process's lock on the store.
+pub const STORE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a use case waits for a connection to the store.
+pub const STORE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that read the store beside the one that writes: reads are point
+/// look-ups of microseconds, so a few saturate any disk cache.
+pub const STORE_READERS: u32 = 4;
+
+/// Largest body of an API request: a name and the largest set of tags take 10 KiB.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// From an API request's head to its answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Refused API tokens before further ones wait: a person mistypes a few times.
+pub const AUTH_FAILURES_BURST: u32 = 20;
+
+/// Pause after which one more refused API token is answered at once.
+pub const AUTH_FAILURES_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often certificate files are compared with what is in use.
+pub const CERTIFICATE_POLL: Duration = Duration::from_secs(30);
+
+/// How often an exposure whose port could not be opened is tried again.
+pub const EXPOSURE_RETRY: Duration = Duration::from_secs(10);
+
+/// Largest certificate, key or configuration file that is read.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How long a drain waits for streams to finish unless configured.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Over how long agents spread their next attempt after a drain unless configured.
+pub const RECONNECT_WINDOW: Duration = Duration::from_secs(5);
+
+/// How long a request on the metrics listener may take in all.
+pub const METRICS_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections open at a time on the metrics listener: a scraper, a probe and a
+/// person take three.
+pub const METRICS_CONNECTIONS_MAX: usize = 64;
