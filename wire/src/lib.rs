@@ -1,0 +1,27 @@
+//! The language that relay and agent speak; it decides, and never does.
+//!
+//! No clock, no sockets, no tokio, no randomness of its own: time, bytes and random
+//! numbers are arguments, as in quinn-proto and h2. `PROTOCOL.md` describes every
+//! byte. The modules stand on floors, and imports run down only:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 | [`id`], [`limits`], [`version`] |
+//! | 1 | [`close`], [`key`], [`message`], [`transport`] |
+//! | 2 | [`backoff`], [`target`], [`token`] |
+//! | 3 | [`frame`] |
+//! | 4 | [`handshake`], [`session`] |
+
+pub mod backoff;
+pub mod close;
+pub mod frame;
+pub mod handshake;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod message;
+pub mod session;
+pub mod target;
+pub mod token;
+pub mod transport;
+pub mod version;

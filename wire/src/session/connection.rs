@@ -1,0 +1,81 @@
+//! One connection of a session, as the machine sees it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use super::heartbeat::Heartbeat;
+use crate::{
+    frame::{Frame, ResumeStream},
+    id::{Side, StreamId},
+    transport::Transport,
+};
+
+/// How a connection carries streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionKind {
+    /// All frames in one ordered pipe.
+    Framed,
+    /// A control lane for frames, and a lane of raw bytes for each stream.
+    Laned,
+}
+
+/// What the machine is told of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionOptions {
+    /// Decides the kind and the busy heartbeat.
+    pub transport: Transport,
+    /// How long an idle dialler is silent at most, as agreed in the handshake.
+    pub heartbeat_idle: Duration,
+}
+
+impl ConnectionOptions {
+    /// The options that a transport comes with.
+    pub const fn of(transport: Transport) -> Self {
+        Self {
+            transport,
+            heartbeat_idle: transport.heartbeat_idle(),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) kind: ConnectionKind,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) is_close_sent: bool,
+    /// What was received before, to be told first.
+    pub(super) resume_out: VecDeque<Frame>,
+    /// What the peer tells it has received; `None` once all is known.
+    pub(super) resume_in: Option<PeerResume>,
+}
+
+/// The peer's resume frames so far.
+#[derive(Debug, Default)]
+pub(super) struct PeerResume {
+    pub(super) streams: BTreeMap<StreamId, ResumeStream>,
+    pub(super) gaps: Vec<u64>,
+}
+
+impl Connection {
+    pub(super) fn new(now: Instant, side: Side, options: ConnectionOptions) -> Self {
+        let kind = match options.transport {
+            Transport::Quic => ConnectionKind::Laned,
+            Transport::Ws | Transport::Ws443 => ConnectionKind::Framed,
+        };
+        Self {
+            kind,
+            heartbeat: Heartbeat::new(now, side, options.transport, options.heartbeat_idle),
+            is_close_sent: false,
+            resume_out: VecDeque::new(),
+            resume_in: None,
+        }
+    }
+
+    /// Whether streams may travel on it.
+    pub(super) const fn is_ready(&self) -> bool {
+        self.resume_in.is_none()
+    }
+}

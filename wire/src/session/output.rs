@@ -1,0 +1,385 @@
+//! What is to be sent.
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    Closed, ConnectionKind, Event, Session,
+    stream::{Notice, Opening, Stream},
+};
+use crate::{
+    frame::{self, Frame, OFFSET_MAX, codec},
+    id::{ConnectionId, StreamId},
+    limits::{DATA_BYTES_MAX, MESSAGE_BYTES_MAX, OPEN_BYTES_MAX, QUANTUM_BYTES, REASON_BYTES_MAX},
+};
+
+/// Type, length, id and offset of a data frame, at their longest.
+const DATA_HEADER_BYTES_MAX: usize = 1 + 4 + 8 + 8;
+
+/// Less room than this at the end of a message is left unused, rather than cut a
+/// stream's bytes into crumbs.
+const ROOM_MIN: usize = 1024;
+
+/// All frames that one notice may call for: two of them with a reason.
+const NOTICE_BYTES_MAX: usize = 2 * (REASON_BYTES_MAX + 32) + 3 * 32;
+
+/// Where the receiving direction of one lane stands. Kept by who reads the lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// Whose bytes it carries.
+    pub id: StreamId,
+    /// Absolute offset of the next byte.
+    pub offset: u64,
+}
+
+/// What to do next on a stream's lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneOutput {
+    /// Write these bytes.
+    Bytes(Bytes),
+    /// End the lane's direction in order.
+    Finish,
+    /// Break the lane's direction off; the control lane says why.
+    Abort,
+    /// Nothing until the next [`Event::LaneReady`].
+    Pending,
+}
+
+impl Session {
+    /// Appends to `out`, which is empty, the next message for a connection: one or
+    /// more whole frames, at most [`MESSAGE_BYTES_MAX`]. False: nothing to send.
+    pub fn poll_transmit(&mut self, now: Instant, on: ConnectionId, out: &mut BytesMut) -> bool {
+        self.put_connection_frames(now, on, out);
+        if self.primary() == Some(on) && self.closing.is_none() {
+            self.put_session_frames(out);
+            self.put_notices(out);
+            let is_framed = self
+                .connections
+                .get(&on)
+                .is_some_and(|connection| connection.kind == ConnectionKind::Framed);
+            if is_framed {
+                self.put_streams(out);
+            }
+        }
+        self.put_close(on, out);
+        !out.is_empty()
+    }
+
+    /// Heartbeats, and what was received before.
+    fn put_connection_frames(&mut self, now: Instant, on: ConnectionId, out: &mut BytesMut) {
+        let Some(connection) = self.connections.get_mut(&on) else {
+            return;
+        };
+        if let Some(sequence) = connection.heartbeat.take_pong() {
+            frame::encode(&Frame::Pong(sequence), out);
+        }
+        if let Some(sequence) = connection.heartbeat.take_ping(now) {
+            frame::encode(&Frame::Ping(sequence), out);
+        }
+        while let Some(part) = connection.resume_out.front() {
+            if !fits(part, out) {
+                break;
+            }
+            frame::encode(part, out);
+            connection.resume_out.pop_front();
+        }
+    }
+
+    fn put_session_frames(&mut self, out: &mut BytesMut) {
+        if std::mem::take(&mut self.session_credit_due) {
+            frame::encode(&Frame::SessionCredit(self.window.granted()), out);
+        }
+        if let Some(goaway) = self.goaway.take() {
+            frame::encode(&Frame::Goaway(goaway), out);
+        }
+        while let Some(message) = self.controls.front() {
+            let control = Frame::Control(message.clone());
+            if !fits(&control, out) {
+                break;
+            }
+            frame::encode(&control, out);
+            self.controls.pop_front();
+        }
+    }
+
+    fn put_notices(&mut self, out: &mut BytesMut) {
+        while out.len() + NOTICE_BYTES_MAX <= MESSAGE_BYTES_MAX {
+            if let Some(id) = self.settled_acks.pop() {
+                frame::encode(
+                    &Frame::Ack {
+                        id,
+                        offset: OFFSET_MAX,
+                    },
+                    out,
+                );
+                continue;
+            }
+            let Some(id) = self.notices.next() else { break };
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            if stream.wants_open() {
+                // The peer must not hear of a stream before its open, which lists
+                // the notice again. A stream broken off before is opened all the
+                // same: its id would be a gap for ever.
+                stream.notice.is_listed = false;
+                self.schedule(id);
+                continue;
+            }
+            for frame in notice_frames(id, stream) {
+                frame::encode(&frame, out);
+            }
+            stream.notice = Notice::default();
+            self.release(id);
+        }
+    }
+
+    /// Opens, bytes and finishes, in the scheduler's order.
+    fn put_streams(&mut self, out: &mut BytesMut) {
+        while let Some(id) = self.scheduler.next() {
+            let room = MESSAGE_BYTES_MAX.saturating_sub(out.len());
+            if room < ROOM_MIN + DATA_HEADER_BYTES_MAX {
+                self.scheduler.put_back(id);
+                break;
+            }
+            let wants_open = self.streams.get(&id).is_some_and(Stream::wants_open);
+            if wants_open {
+                let open = self.take_open(id);
+                let Some(open) = open else { continue };
+                if fits(&open, out) {
+                    frame::encode(&open, out);
+                    self.note_open_sent(id);
+                } else {
+                    self.scheduler.put_back(id);
+                    break;
+                }
+            }
+            self.put_stream_bytes(id, out);
+        }
+    }
+
+    /// The open of a stream with as many first bytes as it may carry.
+    fn take_open(&mut self, id: StreamId) -> Option<Frame> {
+        let credit = self.session_credit();
+        let stream = self.streams.get_mut(&id)?;
+        let Opening::Ours { open, .. } = &stream.opening else {
+            return None;
+        };
+        let mut open = (**open).clone();
+        let length = usize_min(stream.send.sendable(credit), OPEN_BYTES_MAX);
+        // Taken without moving the cursor: where the frame has no room, nothing has
+        // happened.
+        open.first_bytes = stream.send.peek(length);
+        Some(Frame::Open(open))
+    }
+
+    fn note_open_sent(&mut self, id: StreamId) {
+        let credit = self.session_credit();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if let Opening::Ours { is_sent, .. } = &mut stream.opening {
+            *is_sent = true;
+        }
+        let length = usize_min(stream.send.sendable(credit), OPEN_BYTES_MAX);
+        if stream.notice != Notice::default() {
+            self.notices.list(id, &mut stream.notice);
+        }
+        if length > 0 {
+            let sent = self
+                .update(id, |stream| stream.send.skip(length))
+                .unwrap_or(0);
+            self.count_sent(id, length as u64, sent);
+        }
+    }
+
+    fn put_stream_bytes(&mut self, id: StreamId, out: &mut BytesMut) {
+        let credit = self.session_credit();
+        let is_alone = self.scheduler.is_empty();
+        let room = MESSAGE_BYTES_MAX.saturating_sub(out.len());
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.is_scheduled = false;
+        let turn = if is_alone {
+            DATA_BYTES_MAX
+        } else {
+            QUANTUM_BYTES
+        };
+        let turn = turn.min(room.saturating_sub(DATA_HEADER_BYTES_MAX));
+        let length = usize_min(stream.send.sendable(credit), turn);
+        if length > 0 {
+            codec::put_data_header(out, id, stream.send.cursor(), length);
+            let sent = self
+                .update(id, |stream| stream.send.copy(length, out))
+                .unwrap_or(0);
+            self.count_sent(id, length as u64, sent);
+        }
+        let has_room = MESSAGE_BYTES_MAX.saturating_sub(out.len()) > DATA_HEADER_BYTES_MAX;
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.send.wants_finish()
+            && has_room
+        {
+            let size = stream.send.note_finish();
+            frame::encode(&Frame::Finish { id, size }, out);
+        }
+        self.reschedule(id);
+    }
+
+    /// A stream that has had its turn goes behind the others while it has more.
+    fn reschedule(&mut self, id: StreamId) {
+        let credit = self.session_credit();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if stream.has_output(credit) {
+            stream.is_scheduled = true;
+            self.scheduler.requeue(id);
+        } else {
+            self.schedule(id);
+        }
+    }
+
+    fn count_sent(&mut self, id: StreamId, bytes: u64, for_the_first_time: u64) {
+        self.sent += for_the_first_time;
+        self.payload_sent += bytes;
+        let max = self.backlog_max();
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.writer_waits
+            && stream.send.unsent() < max
+        {
+            stream.writer_waits = false;
+            self.events.push_back(Event::Writable(id));
+        }
+    }
+
+    /// What to do next on the lane of a stream; bytes at most `max` at a time.
+    ///
+    /// The lane of a stream opened here begins with the open, and one that
+    /// continues a stream with an attach, in either direction.
+    pub fn poll_lane(&mut self, on: ConnectionId, id: StreamId, max: usize) -> LaneOutput {
+        if self.closed.is_some() {
+            return LaneOutput::Abort;
+        }
+        let credit = self.session_credit();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return LaneOutput::Abort;
+        };
+        if stream.connection != Some(on) {
+            return LaneOutput::Abort;
+        }
+        if stream.wants_open() {
+            let Some(open) = self.take_open(id) else {
+                return LaneOutput::Abort;
+            };
+            let mut out = BytesMut::with_capacity(codec::encoded_len(&open));
+            frame::encode(&open, &mut out);
+            self.note_open_sent(id);
+            return LaneOutput::Bytes(out.freeze());
+        }
+        if let Some(offset) = stream.attach_from.take() {
+            let mut out = BytesMut::new();
+            frame::encode(&Frame::Attach { id, offset }, &mut out);
+            return LaneOutput::Bytes(out.freeze());
+        }
+        if stream.send.broken().is_some() {
+            return LaneOutput::Abort;
+        }
+        let length = usize_min(stream.send.sendable(credit), max);
+        if length > 0 {
+            let Some((bytes, sent)) = self.update(id, |stream| stream.send.take(length)) else {
+                return LaneOutput::Abort;
+            };
+            self.count_sent(id, bytes.len() as u64, sent);
+            return LaneOutput::Bytes(bytes);
+        }
+        if stream.send.wants_finish() {
+            stream.send.note_finish();
+            return LaneOutput::Finish;
+        }
+        stream.is_scheduled = false;
+        self.schedule(id);
+        LaneOutput::Pending
+    }
+
+    /// The last frame. On the primary connection the session ends with it.
+    fn put_close(&mut self, on: ConnectionId, out: &mut BytesMut) {
+        let Some((code, reason)) = self.closing.clone() else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&on) else {
+            return;
+        };
+        if std::mem::replace(&mut connection.is_close_sent, true) {
+            return;
+        }
+        frame::encode(
+            &Frame::Close {
+                code,
+                reason: reason.clone(),
+            },
+            out,
+        );
+        if self
+            .connections
+            .values()
+            .all(|connection| connection.is_close_sent)
+        {
+            self.end(Closed {
+                code,
+                reason,
+                is_by_peer: false,
+            });
+        }
+    }
+}
+
+/// The frames that a stream's notice calls for.
+fn notice_frames(id: StreamId, stream: &mut Stream) -> impl Iterator<Item = Frame> {
+    let notice = stream.notice;
+    let ack = notice.ack.then(|| {
+        stream.ack_waits = false;
+        stream.recv.acked = stream.recv.received();
+        Frame::Ack {
+            id,
+            offset: stream.recv.ack_offset(),
+        }
+    });
+    let credit = (notice.credit && stream.recv.is_receiving()).then(|| Frame::Credit {
+        id,
+        offset: stream.recv.credit(),
+    });
+    let reset = if notice.reset {
+        stream.send.reset_to_tell()
+    } else {
+        None
+    };
+    let reset = reset.map(|(reset, size)| Frame::Reset {
+        id,
+        code: reset.code,
+        size,
+        reason: reset.reason.clone(),
+    });
+    let stop = if notice.stop {
+        stream.stopped.as_ref()
+    } else {
+        None
+    };
+    let stop = stop.map(|reset| Frame::Stop {
+        id,
+        code: reset.code,
+        reason: reset.reason.clone(),
+    });
+    let accept = notice.accept.then_some(Frame::Accept(id));
+    [accept, ack, credit, reset, stop].into_iter().flatten()
+}
+
+fn fits(frame: &Frame, out: &BytesMut) -> bool {
+    out.len() + codec::encoded_len(frame) <= MESSAGE_BYTES_MAX
+}
+
+/// The smaller of the two; it fits `usize` because the second does.
+fn usize_min(length: u64, max: usize) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX).min(max)
+}
