@@ -1,0 +1,241 @@
+//! What a person on this host can see of the agent: `status.json`, replaced on every
+//! change and at least every ten seconds.
+//!
+//! A file and no socket, because the agent never listens. A reader tells a fresh
+//! file from one left by a dead process by the boot-relative time and the process id
+//! in it; the wall clock may jump.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rustix::time::ClockId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::file::{self, Durability};
+
+pub mod show;
+
+/// The file's name in the state directory.
+pub const STATUS_FILE: &str = "status.json";
+/// At least this often the file is written.
+pub const WRITE_EVERY: Duration = Duration::from_secs(10);
+/// Older than this, the file says nothing about the present: four missed writes.
+pub const FRESH_FOR: Duration = Duration::from_secs(40);
+/// Changes closer together than this are written once.
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the agent is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Dialling for the first time, with a token.
+    Enrolling,
+    /// Dialling.
+    Connecting,
+    /// A session is open.
+    Online,
+    /// Waiting to dial again.
+    BackingOff,
+    /// The relay refuses this agent; it asks again, rarely.
+    Refused,
+    /// The process has ended in order.
+    Stopped,
+}
+
+/// Everything that `status` shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program that wrote the file.
+    pub version: String,
+    /// What the agent is doing.
+    pub state: State,
+    /// Name of the environment.
+    pub environment: String,
+    /// The agent's id, once enrolled.
+    pub agent_id: Option<String>,
+    /// The relay's address: of the session, else the first that is dialled.
+    pub relay_address: String,
+    /// The transport of the session.
+    pub transport: Option<String>,
+    /// The session's round trip.
+    pub rtt_ms: Option<f64>,
+    /// When the session was opened.
+    pub connected_since: Option<Timestamp>,
+    /// When the relay was last heard.
+    pub last_heard: Option<Timestamp>,
+    /// The last thing that went wrong, even if it goes well again.
+    pub last_error: Option<LastError>,
+    /// When the next attempt to connect is made.
+    pub next_attempt_at: Option<Timestamp>,
+    /// How many attempts in a row have failed.
+    pub attempt: u32,
+    /// The Docker Engine on this host.
+    pub docker: DockerStatus,
+    /// The customer's policy.
+    pub policy: PolicyStatus,
+    /// What the kernel enforces on the process.
+    pub sandbox: String,
+    /// Streams open in the session.
+    pub streams_open: usize,
+    /// When and by whom the file was written.
+    pub written: Written,
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastError {
+    /// Stable, for scripts.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// What to do about it; empty where there is nothing to do.
+    pub advice: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The Docker Engine as the agent finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DockerStatus {
+    /// `ok`, `missing`, `permission_denied`, `not_responding`, `not_allowed`, or
+    /// `unknown` until it was asked.
+    pub state: String,
+    /// Such as `20.10.24`; empty where unknown.
+    pub engine_version: String,
+    /// Such as `1.41`; empty where unknown.
+    pub api_version: String,
+    /// What to do about it; empty where there is nothing to do.
+    pub advice: String,
+}
+
+/// The policy as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// The file, where one is in force.
+    pub file: Option<PathBuf>,
+    /// Whether the file on the disk is what is in force.
+    pub ok: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// What is allowed, in the policy's own words.
+    pub allowed: Vec<String>,
+}
+
+/// When and by whom the file was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// By the wall clock, for people.
+    pub at: Timestamp,
+    /// The writing process.
+    pub pid: u32,
+    /// In which process ids are counted; another reader's may differ.
+    pub pid_namespace: String,
+    /// Which boot of the host.
+    pub boot_id: String,
+    /// Since that boot, suspended time included.
+    pub uptime_ms: u64,
+}
+
+impl Written {
+    /// The present moment, and this process.
+    pub fn now() -> Self {
+        let uptime = rustix::time::clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(uptime.tv_sec).unwrap_or_default();
+        let milliseconds = u64::try_from(uptime.tv_nsec).unwrap_or_default() / 1_000_000;
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let namespace = fs::read_link("/proc/self/ns/pid");
+        Self {
+            at: Timestamp::now(),
+            pid: std::process::id(),
+            pid_namespace: namespace
+                .map(|link| link.display().to_string())
+                .unwrap_or_default(),
+            boot_id: boot_id.map(|id| id.trim().to_owned()).unwrap_or_default(),
+            uptime_ms: seconds * 1_000 + milliseconds,
+        }
+    }
+}
+
+/// Holds the status and has it written.
+#[derive(Debug)]
+pub struct Board {
+    path: PathBuf,
+    status: Mutex<Status>,
+    changed: Notify,
+}
+
+impl Board {
+    /// A board that writes to `path`; [`Board::keep_written`] does the writing.
+    pub fn new(path: PathBuf, first: Status) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            status: Mutex::new(first),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Changes the status and has it written.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        // A panic elsewhere leaves plain values behind: they are still good to show.
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = status.clone();
+        change(&mut status);
+        if *status != before {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The status as it is.
+    pub fn view(&self) -> Status {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Writes the file on every change and at least every [`WRITE_EVERY`]; when told
+    /// to stop, once more. A full disk is logged once and never stops the agent.
+    pub async fn keep_written(self: Arc<Self>, stop: CancellationToken) {
+        let mut failing = false;
+        loop {
+            let written = self.write();
+            match &written {
+                Err(error) if !failing => tracing::error!(
+                    path = %self.path.display(), %error, "cannot write the status; trying on"
+                ),
+                Ok(()) if failing => tracing::info!("the status is written again"),
+                Err(_) | Ok(()) => {}
+            }
+            failing = written.is_err();
+            if stop.is_cancelled() {
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.wait_for_change() => {}
+                () = tokio::time::sleep(WRITE_EVERY) => {}
+            }
+        }
+    }
+
+    async fn wait_for_change(&self) {
+        self.changed.notified().await;
+        tokio::time::sleep(WRITE_PAUSE).await;
+    }
+
+    /// Some kilobytes to the page cache: quicker than handing them to another thread.
+    fn write(&self) -> io::Result<()> {
+        let mut status = self.view();
+        status.written = Written::now();
+        let mut text = serde_json::to_string_pretty(&status)?;
+        text.push('\n');
+        file::replace(&self.path, text.as_bytes(), 0o644, Durability::Fleeting)
+    }
+}

@@ -1,0 +1,159 @@
+//! How far a status is believed, and what a person reads.
+
+use std::path::PathBuf;
+
+use super::super::{Board, DockerStatus, PolicyStatus};
+use super::*;
+
+fn written(pid: u32, uptime_ms: u64) -> Written {
+    Written {
+        at: Timestamp::UNIX_EPOCH,
+        pid,
+        pid_namespace: "pid:[1]".into(),
+        boot_id: "boot".into(),
+        uptime_ms,
+    }
+}
+
+fn status(state: State) -> Status {
+    Status {
+        version: "0.1.0".into(),
+        state,
+        environment: "berlin".into(),
+        agent_id: Some("agt_x".into()),
+        relay_address: "relay.example:8000".into(),
+        transport: Some("quic".into()),
+        rtt_ms: Some(12.34),
+        connected_since: Some(Timestamp::UNIX_EPOCH),
+        last_heard: Some(Timestamp::UNIX_EPOCH),
+        last_error: None,
+        next_attempt_at: None,
+        attempt: 0,
+        docker: DockerStatus {
+            state: "permission_denied".into(),
+            engine_version: String::new(),
+            api_version: String::new(),
+            advice: "add the agent's user to the group `docker`".into(),
+        },
+        policy: PolicyStatus {
+            file: None,
+            ok: true,
+            error: None,
+            allowed: vec!["docker".into()],
+        },
+        sandbox: "landlock ABI 7".into(),
+        streams_open: 2,
+        written: written(10, 100_000),
+    }
+}
+
+#[test]
+fn a_status_is_believed_for_forty_seconds_of_a_living_process() {
+    let status = status(State::Online);
+    let at = |uptime_ms| believe(&status, &written(11, uptime_ms), |pid| pid == 10);
+
+    assert_eq!(at(100_000), Belief::Fresh);
+    assert_eq!(at(140_000), Belief::Fresh);
+    assert_eq!(at(140_001), Belief::Stale(Duration::from_millis(40_001)));
+}
+
+#[test]
+fn a_status_of_a_dead_process_or_another_boot_is_not_believed() {
+    let online = status(State::Online);
+    let rebooted = Written {
+        boot_id: "other".into(),
+        ..written(11, 100_000)
+    };
+
+    assert_eq!(
+        believe(&online, &written(11, 100_000), |_| false),
+        Belief::Dead
+    );
+    assert_eq!(believe(&online, &rebooted, |_| true), Belief::Dead);
+    assert_eq!(
+        believe(&status(State::Stopped), &written(11, 100_000), |_| true),
+        Belief::Dead
+    );
+}
+
+#[test]
+fn a_process_id_of_another_namespace_proves_nothing() {
+    let status = status(State::Online);
+    let elsewhere = Written {
+        pid_namespace: "pid:[2]".into(),
+        ..written(11, 100_000)
+    };
+
+    assert_eq!(believe(&status, &elsewhere, |_| false), Belief::Fresh);
+}
+
+#[test]
+fn only_a_fresh_online_status_is_healthy() {
+    assert_eq!(health(&status(State::Online), Belief::Fresh), Ok(()));
+    for state in [
+        State::Enrolling,
+        State::Connecting,
+        State::BackingOff,
+        State::Refused,
+    ] {
+        assert!(health(&status(state), Belief::Fresh).is_err(), "{state:?}");
+    }
+    assert!(health(&status(State::Online), Belief::Dead).is_err());
+    assert!(health(&status(State::Online), Belief::Stale(FRESH_FOR)).is_err());
+}
+
+#[test]
+fn a_person_reads_what_is_wrong_and_what_to_do() {
+    let mut status = status(State::Refused);
+    status.last_error = Some(LastError {
+        code: "agent_unknown".into(),
+        message: "the relay does not know this agent".into(),
+        advice: "enrol again with a new token".into(),
+        at: Timestamp::UNIX_EPOCH,
+    });
+    let now = Timestamp::from_second(3_725).unwrap();
+
+    let text = render(&status, Belief::Fresh, now);
+
+    for part in [
+        "refused by the relay",
+        "round trip 12.3 ms, last heard 1h 2m ago",
+        "permission denied",
+        "add the agent's user to the group `docker`",
+        "the relay does not know this agent (agent_unknown, 1h 2m ago)",
+        "enrol again with a new token",
+        "no file, the default: allows docker",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in {text}");
+    }
+}
+
+#[test]
+fn a_missing_status_says_that_no_agent_has_run() {
+    let error = read(Path::new("/nowhere/status.json")).unwrap_err();
+
+    assert!(
+        error.contains("no agent has run with the state directory /nowhere"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_board_writes_a_status_that_reads_back_and_survives_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("status.json");
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+
+    Board::new(path.clone(), status(State::Online))
+        .keep_written(stop.clone())
+        .await;
+    let unwritable = PathBuf::from("/proc/status.json");
+    Board::new(unwritable, status(State::Online))
+        .keep_written(stop)
+        .await;
+
+    let read = read(&path).unwrap();
+    assert_eq!(read.state, State::Online);
+    assert_eq!(believe(&read, &Written::now(), is_alive), Belief::Fresh);
+}

@@ -1,0 +1,192 @@
+//! The sandbox, tried from within: each test starts this binary again as a child,
+//! because a fence can never be taken down.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+
+use agent::{
+    config::SandboxDemand,
+    sandbox::{self, Needs},
+};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, Protocol, SocketType},
+};
+
+const CHILD: &str = "STERNLINE_TEST_SANDBOX_FOLDER";
+
+/// Runs the test `name` again in a child, there behind the fence, and hands it
+/// the folder. `None` in the child's place; the child gets its folder.
+fn in_child(name: &str) -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os(CHILD) {
+        return Some(folder.into());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(CHILD, folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    None
+}
+
+fn fence(folder: &Path) -> sandbox::Sandbox {
+    let state_dir = folder.join("state");
+    fs::create_dir_all(&state_dir).unwrap();
+    let needs = Needs {
+        state_dir,
+        read: Vec::new(),
+        docker_socket: folder.join("docker/docker.sock"),
+    };
+    sandbox::apply(&needs, SandboxDemand::BestEffort).unwrap()
+}
+
+fn listen(family: AddressFamily, kind: SocketType) -> Result<(), Errno> {
+    rustix::net::listen(&rustix::net::socket(family, kind, None)?, 1)
+}
+
+#[test]
+fn nothing_can_listen_or_accept_in_any_thread_that_starts_later() {
+    let Some(folder) = in_child("nothing_can_listen_or_accept_in_any_thread_that_starts_later")
+    else {
+        return;
+    };
+    let inherited = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+
+    let sandbox = fence(&folder);
+
+    thread::spawn(move || {
+        for family in [
+            AddressFamily::INET,
+            AddressFamily::INET6,
+            AddressFamily::UNIX,
+        ] {
+            assert_eq!(
+                listen(family, SocketType::STREAM),
+                Err(Errno::PERM),
+                "{family:?}"
+            );
+        }
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).is_err());
+        assert!(UnixListener::bind(folder.join("state/s.sock")).is_err());
+        assert_eq!(
+            inherited.accept().unwrap_err().raw_os_error(),
+            Some(libc::EPERM)
+        );
+    })
+    .join()
+    .unwrap();
+    assert!(
+        sandbox
+            .to_string()
+            .contains("listen and accept denied (tried)"),
+        "{sandbox}"
+    );
+}
+
+#[test]
+fn no_socket_that_is_neither_tcp_nor_udp_can_be_made() {
+    let Some(folder) = in_child("no_socket_that_is_neither_tcp_nor_udp_can_be_made") else {
+        return;
+    };
+    fence(&folder);
+    let socket = |family, kind, protocol: u32| {
+        let protocol = std::num::NonZero::new(protocol).map(Protocol::from_raw);
+        rustix::net::socket(family, kind, protocol).map(drop)
+    };
+
+    assert_eq!(
+        socket(AddressFamily::INET, SocketType::RAW, 1),
+        Err(Errno::PERM)
+    );
+    assert_eq!(
+        socket(AddressFamily::INET6, SocketType::RAW, 58),
+        Err(Errno::PERM)
+    );
+    assert_eq!(
+        socket(AddressFamily::INET, SocketType::STREAM, 262),
+        Err(Errno::PERM)
+    );
+    assert_eq!(
+        socket(AddressFamily::PACKET, SocketType::DGRAM, 0),
+        Err(Errno::PERM)
+    );
+    assert_eq!(
+        socket(AddressFamily::VSOCK, SocketType::STREAM, 0),
+        Err(Errno::PERM)
+    );
+    assert_eq!(socket(AddressFamily::NETLINK, SocketType::RAW, 0), Ok(()));
+}
+
+#[test]
+fn no_program_can_be_started() {
+    let Some(folder) = in_child("no_program_can_be_started") else {
+        return;
+    };
+
+    fence(&folder);
+
+    let started = Command::new("/bin/true").status();
+    assert_eq!(started.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+}
+
+#[test]
+fn what_an_agent_does_still_works() {
+    let Some(folder) = in_child("what_an_agent_does_still_works") else {
+        return;
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let tcp = listener.local_addr().unwrap();
+    fs::create_dir(folder.join("docker")).unwrap();
+    let docker = UnixListener::bind(folder.join("docker/docker.sock")).unwrap();
+
+    fence(&folder);
+
+    TcpStream::connect(tcp).unwrap();
+    UnixStream::connect(folder.join("docker/docker.sock")).unwrap();
+    let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    udp.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)))
+        .unwrap();
+    let resolved = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 80)).unwrap();
+    assert!(resolved.count() > 0);
+    agent::file::replace(
+        &folder.join("state/identity.json"),
+        b"content",
+        0o600,
+        agent::file::Durability::Durable,
+    )
+    .unwrap();
+    fs::read("/etc/hosts").unwrap();
+    drop(docker);
+}
+
+#[test]
+fn files_that_an_agent_does_not_need_stay_closed_where_landlock_is() {
+    let Some(folder) = in_child("files_that_an_agent_does_not_need_stay_closed_where_landlock_is")
+    else {
+        return;
+    };
+    let secret = folder.join("secret");
+    fs::write(&secret, b"secret").unwrap();
+
+    let sandbox = fence(&folder);
+
+    if sandbox.to_string().contains("files limited") {
+        assert_eq!(
+            fs::read(&secret).unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied
+        );
+        assert_eq!(
+            fs::write(&secret, b"").unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied
+        );
+    }
+}
