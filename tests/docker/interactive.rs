@@ -1,0 +1,182 @@
+//! Hijacked connections: attach, exec, half-closes, terminals, and Ctrl-C.
+
+use std::{fs, path::Path, process::Stdio};
+
+use rustix::process::Signal;
+use tests::{Process, SOON, eventually};
+
+use crate::site::Site;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_standard_input_reaches_the_container() {
+    for transport in ["quic", "ws", "ws-443"] {
+        let Some(site) = Site::over(transport).await else {
+            return;
+        };
+        let fed = site.scratch("fed");
+        fs::write(&fed, "hi\n").expect("a file in a temporary folder");
+        let image = site.image();
+
+        // `cat` ends only once its standard input does.
+        let run = ["run", "--rm", "-i", image, "cat"];
+        let printed = site.relay.docker_fed("acme", &run, &fed).await.success();
+
+        assert_eq!(printed, "hi\n", "over {transport}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exec_carries_a_large_standard_input_and_returns_it() {
+    let Some(mut site) = Site::over("quic").await else {
+        return;
+    };
+    let name = site.runs("sleep 600");
+    let fed = site.scratch("fed");
+    let text: String = (0..1_000_000).map(|number| format!("{number}\n")).collect();
+    fs::write(&fed, &text).expect("a file in a temporary folder");
+
+    let exec = ["exec", "-i", &name, "cat"];
+    let printed = site.relay.docker_fed("acme", &exec, &fed).await.success();
+
+    assert_eq!(printed.len(), text.len());
+    assert!(printed == text, "bytes were changed on the way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exec_with_a_terminal_behaves_as_one() {
+    let Some(mut site) = Site::over("ws").await else {
+        return;
+    };
+    let name = site.runs("sleep 600");
+    let data_dir = site.relay.data_dir().display().to_string();
+    let relay = tests::binary("sternline-relay").display().to_string();
+    // Answers only on a terminal, of the size that `stty` has set at this end.
+    let inside = "test -t 0 && test -t 1 && stty size && read word && echo got $word";
+    let typed = format!(
+        "stty rows 33 cols 77; {relay} docker acme --data-dir {data_dir} -- exec -it {name} sh -c '{inside}'"
+    );
+
+    let mut command = tokio::process::Command::new("script");
+    command.args(["--quiet", "--return", "--command", &typed, "/dev/null"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().expect("script is part of every Debian");
+    let mut keyboard = child.stdin.take().expect("it is piped");
+    tokio::io::AsyncWriteExt::write_all(&mut keyboard, b"hello\n")
+        .await
+        .expect("a keyboard");
+    let output = tokio::time::timeout(SOON * 2, child.wait_with_output()).await;
+
+    let output = output.expect("the terminal hangs").expect("script ends");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        shown.contains("33 77"),
+        "not the size of this terminal: {shown}"
+    );
+    assert!(shown.contains("got hello"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attach_sees_what_the_container_says_from_then_on() {
+    let Some(mut site) = Site::over("quic").await else {
+        return;
+    };
+    let name = site.runs("i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.1; done");
+
+    let mut attach = site.docker_stays(&["attach", "--sig-proxy=false", &name], "attach");
+    attach.says("tick", SOON).await;
+    site.engine.says(&["kill", &name]);
+
+    // 137 is what a killed container returns.
+    assert_eq!(attach.ended(SOON).await.code(), Some(137));
+}
+
+/// Interrupts `docker` as Ctrl-C does: the CLI itself, not its parent alone.
+fn interrupt(process: &Process) {
+    let children = format!("/proc/{0}/task/{0}/children", process.pid());
+    let children = fs::read_to_string(Path::new(&children)).unwrap_or_default();
+    for child in children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+    {
+        let pid = rustix::process::Pid::from_raw(child).expect("a process id is not 0");
+        rustix::process::kill_process(pid, Signal::INT).ok();
+    }
+    process.signal(Signal::INT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_followed_log_at_the_far_end_too() {
+    for transport in ["quic", "ws"] {
+        let Some(mut site) = Site::over(transport).await else {
+            return;
+        };
+        let name = site.runs("echo first; sleep 600");
+        let mut follow = site.docker_stays(&["logs", "-f", &name], "logs");
+        follow.says("first", SOON).await;
+        assert!(site.streams_open().await > 0, "the log is a stream");
+
+        interrupt(&follow);
+        follow.ended(SOON).await;
+
+        eventually(
+            "the agent closes its request to the engine",
+            SOON,
+            async || {
+                let held = unix_sockets_to(&site.engine.socket, site.agent.process.pid());
+                (site.streams_open().await == 0 && held <= 1).then_some(())
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_stops_what_runs_in_the_foreground() {
+    let Some(mut site) = Site::over("quic").await else {
+        return;
+    };
+    let (name, image) = (site.name(), site.image());
+    let script = "trap 'echo stopped; exit 3' INT; echo up; while :; do sleep 0.1; done";
+    let run = ["run", "--name", &name, image, "sh", "-c", script];
+    let mut run = site.docker_stays(&run, "run");
+    run.says("up", SOON).await;
+
+    interrupt(&run);
+
+    assert_eq!(run.ended(SOON).await.code(), Some(3));
+    run.says("stopped", SOON).await;
+}
+
+/// Connections that a process holds to a Unix socket's path; each is seen once.
+fn unix_sockets_to(path: &Path, pid: u32) -> usize {
+    let inodes: std::collections::BTreeSet<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the agent runs")
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| {
+            let link = link
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .to_owned();
+            Some(link)
+        })
+        .collect();
+    // The peer's end carries the path; ours is found by being a connected stream.
+    let table = fs::read_to_string("/proc/net/unix").expect("Linux shows it");
+    let is_served = table
+        .lines()
+        .any(|line| line.ends_with(&path.display().to_string()));
+    assert!(is_served, "nobody listens on {}", path.display());
+    table
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // Type 0001 is a stream, state 03 is connected; without a path it dialled.
+            let is_ours = fields.len() == 7 && fields[4] == "0001" && fields[5] == "03";
+            (is_ours && inodes.contains(fields[6])).then_some(())
+        })
+        .count()
+}

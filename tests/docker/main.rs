@@ -1,0 +1,8 @@
+//! The real Docker CLI through the relay, against a real Docker Engine: byte-true,
+//! in bounded memory, and cancelled where the operator cancels.
+
+mod bulk;
+mod commands;
+mod interactive;
+mod refused;
+mod site;

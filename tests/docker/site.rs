@@ -1,0 +1,99 @@
+//! A relay and an agent with this machine's engine behind it.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use tests::{Agent, AgentSetup, Engine, Finished, Process, Relay, SOON};
+
+/// The one environment's name.
+const NAME: &str = "acme";
+
+/// Everything a test of Docker needs.
+pub(crate) struct Site {
+    pub engine: Engine,
+    pub relay: Relay,
+    pub agent: Agent,
+    containers: Vec<String>,
+}
+
+impl Site {
+    /// Starts one over a transport, or skips the test where no engine answers.
+    pub(crate) async fn over(transport: &'static str) -> Option<Self> {
+        let engine = Engine::find()?;
+        engine.image();
+        let relay = Relay::start().await;
+        let token = relay.add(NAME).await;
+        let setup = AgentSetup::with_token(token)
+            .over(transport)
+            .with_docker(&engine.socket);
+        let agent = Agent::start(setup);
+        relay.shows(NAME, "online", SOON).await;
+        Some(Self {
+            engine,
+            relay,
+            agent,
+            containers: Vec::new(),
+        })
+    }
+
+    /// The image that tests run.
+    pub(crate) fn image(&self) -> &'static str {
+        self.engine.image()
+    }
+
+    /// A container name of its own, removed with the site.
+    pub(crate) fn name(&mut self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sternline-test-{}-{count}", std::process::id());
+        self.containers.push(name.clone());
+        name
+    }
+
+    /// A container that runs until it is removed, started past the relay.
+    pub(crate) fn runs(&mut self, script: &str) -> String {
+        let name = self.name();
+        let image = self.image();
+        self.engine
+            .says(&["run", "-d", "--name", &name, image, "sh", "-c", script]);
+        name
+    }
+
+    /// Runs the Docker CLI through the relay.
+    pub(crate) async fn docker(&self, arguments: &[&str]) -> Finished {
+        self.relay.docker(NAME, arguments).await
+    }
+
+    /// Starts the Docker CLI through the relay.
+    pub(crate) fn docker_stays(&self, arguments: &[&str], log: &str) -> Process {
+        self.relay.docker_stays(NAME, arguments, log)
+    }
+
+    /// A path that lives as long as the site.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        self.relay.scratch(name)
+    }
+
+    /// What the relay shows of the environment.
+    pub(crate) async fn shown(&self) -> serde_json::Value {
+        self.relay.environment(NAME).await
+    }
+
+    /// Streams open through the agent's session.
+    pub(crate) async fn streams_open(&self) -> u64 {
+        self.shown().await["session"]["streams_open"]
+            .as_u64()
+            .unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let names: Vec<&str> = self.containers.iter().map(String::as_str).collect();
+        if !names.is_empty() {
+            self.engine.remove(&names);
+        }
+    }
+}

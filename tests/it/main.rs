@@ -1,0 +1,12 @@
+//! The real binaries on loopback, without Docker: enrolment, streams, lost
+//! connections, intruders, copies, revocation, and what an operator sees of it.
+
+mod disk;
+mod enrolment;
+mod identity;
+mod intruders;
+mod observed;
+mod operator;
+mod outbound;
+mod reconnect;
+mod streams;

@@ -1,0 +1,341 @@
+//! The direction of imports: crates by cargo's own account, modules by their `crate::`
+//! paths. Nothing imports upwards, nothing imports beside itself.
+
+use std::{collections::BTreeSet, process::Command};
+
+use serde_json::Value;
+
+use crate::sources::{self, none, root};
+
+/// Our crates, and which of ours each may import.
+const CRATES: [(&str, &[&str]); 5] = [
+    ("wire", &[]),
+    ("tunnel", &["wire"]),
+    ("relay", &["tunnel", "wire"]),
+    ("agent", &["tunnel", "wire"]),
+    ("tests", &["agent", "relay", "tunnel", "wire"]),
+];
+
+/// What may never be under `wire`: runtimes, sockets, clocks, randomness, TLS.
+const IMPURE: [&str; 20] = [
+    "async-std",
+    "aws-lc-rs",
+    "chrono",
+    "fastrand",
+    "futures-util",
+    "getrandom",
+    "hyper",
+    "jiff",
+    "libc",
+    "mio",
+    "openssl",
+    "quinn",
+    "rand",
+    "rand_core",
+    "rustix",
+    "rustls",
+    "smol",
+    "socket2",
+    "time",
+    "tokio",
+];
+
+fn cargo(arguments: &[&str]) -> String {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("cargo runs where it built this");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("cargo prints UTF-8")
+}
+
+#[test]
+fn crates_import_downwards_only() {
+    let metadata = cargo(&[
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--locked",
+        "--offline",
+    ]);
+    let metadata: Value = serde_json::from_str(&metadata).expect("cargo prints JSON");
+
+    let mut seen = BTreeSet::new();
+    let mut offences = Vec::new();
+    for package in metadata["packages"].as_array().expect("a list of packages") {
+        let name = package["name"].as_str().expect("a name");
+        let Some((_, allowed)) = CRATES.iter().find(|(known, _)| *known == name) else {
+            offences.push(format!("{name}: has no floor in tests/tidy/floors.rs"));
+            continue;
+        };
+        seen.insert(name);
+        for dependency in package["dependencies"]
+            .as_array()
+            .expect("a list of dependencies")
+        {
+            let on = dependency["name"].as_str().expect("a name");
+            let is_ours = CRATES.iter().any(|(known, _)| *known == on);
+            // A test of a lower crate may use what stands above it.
+            let is_for_tests = dependency["kind"] == "dev";
+            if is_ours && !is_for_tests && !allowed.contains(&on) {
+                offences.push(format!("{name} imports {on}"));
+            }
+        }
+    }
+
+    none(&offences);
+    assert_eq!(seen.len(), CRATES.len(), "a crate is gone: {seen:?}");
+}
+
+#[test]
+fn wire_stands_on_nothing_that_has_a_clock_a_socket_or_dice() {
+    let tree = cargo(&[
+        "tree",
+        "-p",
+        "wire",
+        "-e",
+        "normal",
+        "--prefix",
+        "none",
+        "--locked",
+        "--offline",
+    ]);
+    let below: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+
+    let impure: Vec<&&str> = IMPURE
+        .iter()
+        .filter(|name| below.contains(**name))
+        .collect();
+
+    assert!(below.contains("bytes"), "the tree was not read: {tree}");
+    assert!(impure.is_empty(), "wire depends on {impure:?}");
+}
+
+#[test]
+fn wire_asks_nobody_what_time_it_is() {
+    let calls = [
+        "Instant::now",
+        "SystemTime::now",
+        "std::thread",
+        "std::fs",
+        "std::process",
+        "TcpStream",
+        "TcpListener",
+        "UdpSocket",
+        "HashMap",
+        "HashSet",
+        "std::env::",
+    ];
+    let mut offences = Vec::new();
+    for file in sources::rust()
+        .iter()
+        .filter(|file| file.path.starts_with("wire/src/"))
+    {
+        let is_test = file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
+        let code = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in calls
+            .iter()
+            .filter(|call| !is_test && code.contains(**call))
+        {
+            offences.push(format!("{}: {call}", file.path));
+        }
+    }
+
+    none(&offences);
+}
+
+#[test]
+fn one_stack_of_each_kind_is_built() {
+    let banned = [
+        "openssl",
+        "openssl-sys",
+        "native-tls",
+        "ring",
+        "chrono",
+        "async-std",
+    ];
+
+    let tree = cargo(&[
+        "tree",
+        "--workspace",
+        "-e",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--locked",
+        "--offline",
+    ]);
+
+    let built: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let offences: Vec<&&str> = banned
+        .iter()
+        .filter(|name| built.contains(**name))
+        .collect();
+    assert!(offences.is_empty(), "{offences:?} are built: see deny.toml");
+}
+
+#[test]
+fn layers_of_the_relay_do_not_know_each_others_trade() {
+    let rules: [(&str, &[&str]); 4] = [
+        ("relay/src/control", &["axum", "sqlx", "http::", "hyper"]),
+        (
+            "relay/src/http",
+            &["sqlx", "crate::store", "crate::registry"],
+        ),
+        (
+            "relay/src/store",
+            &[
+                "axum",
+                "crate::registry",
+                "crate::session",
+                "crate::control",
+            ],
+        ),
+        (
+            "relay/src/cli",
+            &["sqlx", "crate::store", "crate::control", "crate::registry"],
+        ),
+    ];
+    let mut offences = Vec::new();
+    for file in sources::rust() {
+        for (folder, foreign) in rules {
+            if !file.path.starts_with(folder) {
+                continue;
+            }
+            for line in file
+                .text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+            {
+                let named = foreign.iter().find(|word| names(line, word));
+                if let Some(word) = named {
+                    offences.push(format!("{}: {word}: {}", file.path, line.trim()));
+                }
+            }
+        }
+    }
+
+    none(&offences);
+}
+
+/// Whether a line of code has `word` as a path's beginning.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '"')
+    })
+}
+
+#[test]
+fn modules_import_downwards_only() {
+    let mut offences = Vec::new();
+    for (name, floors) in MODULES {
+        for file in sources::rust() {
+            let Some(inside) = file.path.strip_prefix(&format!("{name}/src/")) else {
+                continue;
+            };
+            let module = inside.split(['/', '.']).next().unwrap_or_default();
+            if matches!(module, "lib" | "main" | "bin") {
+                continue;
+            }
+            let floor = |module: &str| floors.iter().position(|floor| floor.contains(&module));
+            let Some(own) = floor(module) else {
+                offences.push(format!(
+                    "{name}::{module}: has no floor in tests/tidy/floors.rs"
+                ));
+                continue;
+            };
+            for imported in crate_paths(&file.text) {
+                match floor(&imported) {
+                    Some(other) if imported != module && other >= own => {
+                        offences.push(format!("{}: imports {imported}, not below it", file.path));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    none(&offences);
+}
+
+/// First segments of every `crate::` path in the text.
+fn crate_paths(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    for (at, prefix) in code.match_indices("crate::") {
+        let rest = &code[at + prefix.len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0_i32;
+            let mut start = true;
+            for (index, c) in group.char_indices() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => start = true,
+                    c if start && depth == 0 && (c.is_alphabetic() || c == '_') => {
+                        found.insert(identifier(&group[index..]));
+                        start = false;
+                    }
+                    _ => {}
+                }
+            }
+        } else {
+            found.insert(identifier(rest));
+        }
+    }
+    found
+}
+
+fn identifier(text: &str) -> String {
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
+}
+
+#[test]
+fn the_reader_of_paths_sees_groups_and_ignores_comments() {
+    let text = "use crate::{a::{b, c}, d as e,\n    f};\n// crate::g\nlet x = crate::h::i();";
+
+    let found: Vec<String> = crate_paths(text).into_iter().collect();
+
+    assert_eq!(found, ["a", "d", "f", "h"]);
+}
+
+/// Floors inside a crate, lowest first.
+const MODULES: &[(&str, &[&[&str]])] = &[(
+    "wire",
+    &[
+        &[
+            "id",
+            "limits",
+            "close",
+            "key",
+            "target",
+            "transport",
+            "version",
+            "message",
+        ],
+        &["backoff", "token"],
+        &["frame"],
+        &["handshake", "session"],
+    ],
+)];
