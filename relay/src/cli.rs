@@ -9,18 +9,25 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
 
+use client::Client;
 use failure::Failure;
 use output::Format;
 
 pub mod api;
+pub mod bridge;
 pub mod client;
 pub mod discover;
+pub mod docker;
+pub mod docker_answer;
 pub mod env;
 pub mod expose;
 pub mod failure;
+pub mod forward;
 pub mod human;
 pub mod listen_address;
+pub mod local_listener;
 pub mod name;
+pub mod operator;
 pub mod output;
 pub mod table;
 
@@ -38,7 +45,12 @@ pub struct Global {
     #[arg(long, global = true, env = "STERNLINE_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Data directory of the relay [default: /var/lib/sternline-relay]
-    #[arg(long, global = true, env = "STERNLINE_RELAY_DATA_DIR", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "STERNLINE_RELAY_DATA_DIR",
+        value_name = "DIR"
+    )]
     pub data_dir: Option<PathBuf>,
     /// File with the API token, in place of STERNLINE_API_TOKEN
     #[arg(long, global = true, value_name = "FILE")]
@@ -58,6 +70,12 @@ pub enum Command {
         #[command(subcommand)]
         command: env::EnvCommand,
     },
+    /// Run the local docker command against an environment, or listen for other tools
+    #[command(after_help = failure::EXIT_CODES_HELP)]
+    Docker(docker::DockerArgs),
+    /// Open a port on this machine that leads to a target
+    #[command(after_help = failure::EXIT_CODES_HELP)]
+    Forward(forward::ForwardArgs),
     /// Open a port on the relay's host that leads to a target, kept across restarts
     #[command(after_help = failure::EXIT_CODES_HELP)]
     Expose(expose::ExposeArgs),
@@ -68,20 +86,82 @@ pub enum Command {
 
 /// Runs a command, prints its result or its failure, and says how to exit.
 pub async fn run(command: Command, global: Global) -> ExitCode {
-    let format = if global.json { Format::Json } else { Format::Text };
+    let format = if global.json {
+        Format::Json
+    } else {
+        Format::Text
+    };
     match dispatch(command, &global, format).await {
         Ok(code) => code,
         Err(failure) => failure.report(format),
     }
 }
 
+/// Prints what is wrong with a command line, or the help that was asked for, and says
+/// how to exit.
+pub fn report_usage(error: &clap::Error) -> ExitCode {
+    // Where neither stream can be written, there is nobody to tell.
+    error.print().ok();
+    match error.use_stderr() {
+        true => ExitCode::from(failure::Exit::Usage as u8),
+        false => ExitCode::SUCCESS,
+    }
+}
+
 async fn dispatch(command: Command, global: &Global, format: Format) -> Result<ExitCode, Failure> {
     let access = discover::discover(global, std::env::var("STERNLINE_API_TOKEN").ok())?;
-    let client = client::Client::new(&access)?;
+    let client = || Client::new(&access);
     match command {
-        Command::Env { command } => env::run(command, &client, format).await?,
-        Command::Expose(args) => expose::expose(args, &client, format).await?,
-        Command::Unexpose(args) => expose::unexpose(args, &client, format).await?,
+        Command::Docker(args) => return docker::run(args, &access, format).await,
+        Command::Forward(args) => return forward::run(args, &access, format).await,
+        Command::Env { command } => env::run(command, &client()?, format).await?,
+        Command::Expose(args) => expose::expose(args, &client()?, format).await?,
+        Command::Unexpose(args) => expose::unexpose(args, &client()?, format).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        global: Global,
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_are_taken_before_and_after_the_command() {
+        let before = Line::parse_from(["x", "--json", "--data-dir", "/d", "env", "list"]);
+        let after = Line::parse_from(["x", "env", "list", "--json", "--data-dir", "/d"]);
+
+        for line in [before, after] {
+            assert!(line.global.json);
+            assert_eq!(line.global.data_dir, Some(PathBuf::from("/d")));
+        }
+    }
+
+    #[test]
+    fn an_api_token_is_no_argument_because_every_user_sees_arguments() {
+        let mut command = Line::command();
+        command.build();
+
+        let with_token: Vec<_> = command
+            .get_arguments()
+            .filter_map(clap::Arg::get_long)
+            .filter(|long| long.contains("token"))
+            .collect();
+
+        assert_eq!(with_token, ["api-token-file"]);
+    }
 }

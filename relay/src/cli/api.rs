@@ -123,8 +123,11 @@ pub struct Enrolment {
 /// The relay speaks another version of the API.
 pub fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, Failure> {
     T::deserialize(answer).map_err(|error| {
-        Failure::new(Exit::Protocol, format!("the relay's answer is not understood: {error}"))
-            .advise("use a `sternline-relay` of the relay's own version, or --json to see the answer")
+        Failure::new(
+            Exit::Protocol,
+            format!("the relay's answer is not understood: {error}"),
+        )
+        .advise("use a `sternline-relay` of the relay's own version, or --json to see the answer")
     })
 }
 

@@ -3,7 +3,7 @@
 //! Answers stay JSON values, so that `--json` shows a script all that the relay
 //! said, whatever its version; [`api`](super::api) reads from them what people see.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, fmt, time::Duration};
 
 use reqwest::{Method, StatusCode, Url, redirect};
 use rustls::ClientConfig;
@@ -33,6 +33,14 @@ pub struct Client {
     pid: Option<u32>,
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("origin", &self.shown())
+            .finish_non_exhaustive()
+    }
+}
+
 /// An error of the relay's, as `application/problem+json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -52,7 +60,10 @@ impl Client {
     pub fn new(access: &Access) -> Result<Self, Failure> {
         tunnel::install_crypto_provider();
         let broken = |error: &dyn std::error::Error| {
-            Failure::new(Exit::Internal, format!("cannot set up an HTTPS client: {error}"))
+            Failure::new(
+                Exit::Internal,
+                format!("cannot set up an HTTPS client: {error}"),
+            )
         };
         let tls = ClientConfig::builder()
             .with_root_certificates(access.roots.clone())
@@ -66,7 +77,9 @@ impl Client {
             .timeout(REQUEST_TIMEOUT);
         if let Some(address) = access.connect {
             // A proxy of the environment has no business between two processes of one host.
-            builder = builder.no_proxy().resolve(&access.host, (address, access.port).into());
+            builder = builder
+                .no_proxy()
+                .resolve(&access.host, (address, access.port).into());
         }
         let origin = Url::parse(&access.origin()).map_err(|error| broken(&error))?;
         Ok(Self {
@@ -93,7 +106,8 @@ impl Client {
     ///
     /// As [`Self::get`].
     pub async fn post(&self, path: &[&str], body: Value) -> Result<Value, Failure> {
-        self.request(Method::POST, self.url(path, &[]), Some(body)).await
+        self.request(Method::POST, self.url(path, &[]), Some(body))
+            .await
     }
 
     /// Removes what `path` names.
@@ -102,7 +116,8 @@ impl Client {
     ///
     /// As [`Self::get`].
     pub async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
-        self.request(Method::DELETE, self.url(path, &[]), None).await
+        self.request(Method::DELETE, self.url(path, &[]), None)
+            .await
     }
 
     fn url(&self, path: &[&str], query: &[(&str, String)]) -> Url {
@@ -118,12 +133,23 @@ impl Client {
         url
     }
 
-    async fn request(&self, method: Method, url: Url, body: Option<Value>) -> Result<Value, Failure> {
-        let mut request = self.http.request(method, url).bearer_auth(self.api_token.as_str());
+    async fn request(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Value>,
+    ) -> Result<Value, Failure> {
+        let mut request = self
+            .http
+            .request(method, url)
+            .bearer_auth(self.api_token.as_str());
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let bytes = self.read(response).await?;
         if status.is_success() {
@@ -140,7 +166,11 @@ impl Client {
 
     async fn read(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.unreachable(&error))?
+        {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
                 let message = format!("the answer of {} is longer than", self.shown());
                 let most = human::bytes(ANSWER_BYTES_MAX as u64);
@@ -157,16 +187,19 @@ impl Client {
     }
 
     fn refused(&self, status: StatusCode, problem: Problem) -> Failure {
-        let message = problem
-            .detail
-            .or(problem.title)
-            .map_or_else(|| format!("the relay answered {status}"), |text| human::printable(&text));
+        let message = problem.detail.or(problem.title).map_or_else(
+            || format!("the relay answered {status}"),
+            |text| human::printable(&text),
+        );
         let printable = |text: Option<String>| text.map(|text| human::printable(&text));
         Failure::new(exit_of(status), message)
             .answered(printable(problem.code), printable(problem.request_id))
             .advise(match status {
                 StatusCode::UNAUTHORIZED => {
-                    format!("the API token came from {}: check it", self.api_token_source)
+                    format!(
+                        "the API token came from {}: check it",
+                        self.api_token_source
+                    )
                 }
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                     "try again in a moment".to_owned()
@@ -179,9 +212,13 @@ impl Client {
     }
 
     fn not_a_relay(&self, status: StatusCode) -> Failure {
-        let message = format!("{} answered {status}, but not as a relay does", self.shown());
-        Failure::new(Exit::Protocol, message)
-            .advise("check that the URL is the relay's HTTPS address, and that no proxy stands between")
+        let message = format!(
+            "{} answered {status}, but not as a relay does",
+            self.shown()
+        );
+        Failure::new(Exit::Protocol, message).advise(
+            "check that the URL is the relay's HTTPS address, and that no proxy stands between",
+        )
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
@@ -195,8 +232,10 @@ impl Client {
             return Failure::new(Exit::Unavailable, format!("{relay} did not answer in time"))
                 .advise("check the address, and that no firewall stands between");
         }
-        let failure =
-            Failure::new(Exit::Unavailable, format!("cannot reach {relay}: {}", root_cause(error)));
+        let failure = Failure::new(
+            Exit::Unavailable,
+            format!("cannot reach {relay}: {}", root_cause(error)),
+        );
         match self.pid {
             Some(pid) => failure.advise(format!(
                 "the relay was started as process {pid}: is it still running?"
@@ -226,7 +265,9 @@ fn find_source<'a, T: std::error::Error + 'static>(
         if let Some(found) = error.downcast_ref::<T>() {
             return Some(found);
         }
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
         next = match wrapped {
             Some(wrapped) => Some(wrapped),
             None => error.source(),
@@ -267,17 +308,26 @@ mod tests {
     fn a_path_and_a_query_are_escaped() {
         let url = client().url(&["environments", "a/b"], &[("tag", "k=v&w".into())]);
 
-        assert_eq!(url.as_str(), "https://[::1]:8443/api/v1/environments/a%2Fb?tag=k%3Dv%26w");
+        assert_eq!(
+            url.as_str(),
+            "https://[::1]:8443/api/v1/environments/a%2Fb?tag=k%3Dv%26w"
+        );
     }
 
     #[test]
     fn a_refused_token_says_where_it_came_from() {
-        let problem = Problem { detail: Some("no such token".into()), ..Problem::default() };
+        let problem = Problem {
+            detail: Some("no such token".into()),
+            ..Problem::default()
+        };
 
         let failure = client().refused(StatusCode::UNAUTHORIZED, problem);
 
         assert_eq!(failure.exit(), Exit::Refused);
-        assert!(failure.to_string().contains("STERNLINE_API_TOKEN"), "{failure}");
+        assert!(
+            failure.to_string().contains("STERNLINE_API_TOKEN"),
+            "{failure}"
+        );
     }
 
     #[test]
@@ -294,7 +344,11 @@ mod tests {
         ];
 
         for (status, want) in cases {
-            assert_eq!(exit_of(StatusCode::from_u16(status).unwrap()), want, "{status}");
+            assert_eq!(
+                exit_of(StatusCode::from_u16(status).unwrap()),
+                want,
+                "{status}"
+            );
         }
     }
 

@@ -4,7 +4,7 @@
 //! of a relay on the same host. Reads files; connects to nothing.
 
 use std::{
-    fs,
+    fmt, fs,
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -59,6 +59,17 @@ impl Access {
     }
 }
 
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access")
+            .field("origin", &self.origin())
+            .field("connect", &self.connect)
+            .field("api_token", &"****")
+            .field("api_token_source", &self.api_token_source)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a running relay writes for the operator's commands on its host.
 #[derive(Debug, Deserialize)]
 struct RunFile {
@@ -75,7 +86,12 @@ struct RunFile {
 /// Says which of address, token and certificate is missing or unreadable.
 pub fn discover(global: &Global, api_token: Option<String>) -> Result<Access, Failure> {
     let api_token = api_token.filter(|token| !token.trim().is_empty());
-    match global.relay.as_deref().map(str::trim).filter(|url| !url.is_empty()) {
+    match global
+        .relay
+        .as_deref()
+        .map(str::trim)
+        .filter(|url| !url.is_empty())
+    {
         Some(url) => from_url(url, global, api_token),
         None => from_data_dir(global, api_token),
     }
@@ -89,12 +105,16 @@ fn from_url(url: &str, global: &Global, env_token: Option<String>) -> Result<Acc
         None => match data_dir {
             Some(dir) => stored_token(dir)?,
             None => {
-                return Err(Failure::new(Exit::Config, "no API token was given for the relay")
-                    .advise("set STERNLINE_API_TOKEN, or give --api-token-file FILE"));
+                return Err(
+                    Failure::new(Exit::Config, "no API token was given for the relay")
+                        .advise("set STERNLINE_API_TOKEN, or give --api-token-file FILE"),
+                );
             }
         },
     };
-    let stored_ca = data_dir.map(|dir| dir.join("ca.crt")).filter(|path| path.exists());
+    let stored_ca = data_dir
+        .map(|dir| dir.join("ca.crt"))
+        .filter(|path| path.exists());
     let roots = match global.ca.as_ref().or(stored_ca.as_ref()) {
         Some(path) => roots_from_file(path)?,
         None => system_roots()?,
@@ -111,7 +131,10 @@ fn from_url(url: &str, global: &Global, env_token: Option<String>) -> Result<Acc
 }
 
 fn from_data_dir(global: &Global, env_token: Option<String>) -> Result<Access, Failure> {
-    let dir = global.data_dir.clone().unwrap_or_else(|| PathBuf::from(DATA_DIR_DEFAULT));
+    let dir = global
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(DATA_DIR_DEFAULT));
     let run = read_run_file(&dir, global.data_dir.is_some())?;
     let (api_token, api_token_source) = match told_token(global, env_token)? {
         Some(found) => found,
@@ -155,7 +178,11 @@ fn parse_url(text: &str) -> Result<(String, u16), Failure> {
         Failure::new(Exit::Usage, format!("`{text}` is no relay's URL: {cause}"))
             .advise("give it as https://HOST or https://HOST:PORT")
     };
-    let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    let full = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("https://{text}")
+    };
     let url = Url::parse(&full).map_err(|error| bad(&error.to_string()))?;
     if url.scheme() != "https" {
         return Err(bad("the API token only travels over https"));
@@ -167,7 +194,10 @@ fn parse_url(text: &str) -> Result<(String, u16), Failure> {
         return Err(bad("a user name or password has no place in it"));
     }
     let host = url.host_str().ok_or_else(|| bad("it has no host"))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
     Ok((host, url.port().unwrap_or(HTTPS_PORT_DEFAULT)))
 }
 
@@ -179,11 +209,17 @@ fn told_token(
     match (&global.api_token_file, env_token) {
         (Some(path), _) => {
             let text = read_text(path, "the API token")?;
-            Ok(Some((checked_token(text, &path.display().to_string())?, shown(path))))
+            Ok(Some((
+                checked_token(text, &path.display().to_string())?,
+                shown(path),
+            )))
         }
         (None, Some(token)) => {
             let source = "STERNLINE_API_TOKEN";
-            Ok(Some((checked_token(Zeroizing::new(token), source)?, source.to_owned())))
+            Ok(Some((
+                checked_token(Zeroizing::new(token), source)?,
+                source.to_owned(),
+            )))
         }
         (None, None) => Ok(None),
     }
@@ -193,15 +229,20 @@ fn stored_token(dir: &Path) -> Result<(Zeroizing<String>, String), Failure> {
     let path = dir.join("admin.token");
     let text = read_text(&path, "the relay's first admin token")
         .map_err(|failure| failure.advise("give another one in STERNLINE_API_TOKEN"))?;
-    Ok((checked_token(text, &path.display().to_string())?, shown(&path)))
+    Ok((
+        checked_token(text, &path.display().to_string())?,
+        shown(&path),
+    ))
 }
 
 /// Trims the token; what could not stand in an HTTP header is refused without being shown.
 fn checked_token(text: Zeroizing<String>, source: &str) -> Result<Zeroizing<String>, Failure> {
     let token = Zeroizing::new(text.trim().to_owned());
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Failure::new(Exit::Config, format!("{source} holds no API token"))
-            .advise("an API token is one word that begins with `sta_`"));
+        return Err(
+            Failure::new(Exit::Config, format!("{source} holds no API token"))
+                .advise("an API token is one word that begins with `sta_`"),
+        );
     }
     Ok(token)
 }
@@ -223,8 +264,11 @@ fn read_run_file(dir: &Path, is_told: bool) -> Result<RunFile, Failure> {
         Err(error) => return Err(unreadable(&path, "the address of the local relay", &error)),
     };
     serde_json::from_slice(&text).map_err(|error| {
-        Failure::new(Exit::Config, format!("{} is damaged: {error}", shown(&path)))
-            .advise("restart the relay: it writes the file when it starts")
+        Failure::new(
+            Exit::Config,
+            format!("{} is damaged: {error}", shown(&path)),
+        )
+        .advise("restart the relay: it writes the file when it starts")
     })
 }
 
@@ -233,7 +277,10 @@ fn roots_from_file(path: &Path) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
         let certificate = certificate.map_err(|error| {
-            Failure::new(Exit::Config, format!("{} is no PEM file: {error}", shown(path)))
+            Failure::new(
+                Exit::Config,
+                format!("{} is no PEM file: {error}", shown(path)),
+            )
         })?;
         roots.add(certificate).map_err(|error| {
             let message = format!("{} holds no usable CA certificate: {error}", shown(path));
@@ -241,8 +288,11 @@ fn roots_from_file(path: &Path) -> Result<RootCertStore, Failure> {
         })?;
     }
     if roots.is_empty() {
-        return Err(Failure::new(Exit::Config, format!("{} holds no certificate", shown(path)))
-            .advise("it must hold the CA's certificate in PEM (BEGIN CERTIFICATE)"));
+        return Err(Failure::new(
+            Exit::Config,
+            format!("{} holds no certificate", shown(path)),
+        )
+        .advise("it must hold the CA's certificate in PEM (BEGIN CERTIFICATE)"));
     }
     Ok(roots)
 }
@@ -251,8 +301,11 @@ fn roots_from_file(path: &Path) -> Result<RootCertStore, Failure> {
 fn system_roots() -> Result<RootCertStore, Failure> {
     let roots = with_system_roots(RootCertStore::empty());
     if roots.is_empty() {
-        return Err(Failure::new(Exit::Config, "this machine has no CA certificates")
-            .advise("install the `ca-certificates` package, or give the relay's CA with --ca FILE"));
+        return Err(
+            Failure::new(Exit::Config, "this machine has no CA certificates").advise(
+                "install the `ca-certificates` package, or give the relay's CA with --ca FILE",
+            ),
+        );
     }
     Ok(roots)
 }
@@ -264,7 +317,9 @@ fn with_system_roots(mut roots: RootCertStore) -> RootCertStore {
 }
 
 fn read_text(path: &Path, what: &str) -> Result<Zeroizing<String>, Failure> {
-    let size = fs::metadata(path).map_err(|error| unreadable(path, what, &error))?.len();
+    let size = fs::metadata(path)
+        .map_err(|error| unreadable(path, what, &error))?
+        .len();
     if size > FILE_BYTES_MAX {
         let message = format!("{} has {size} bytes: it is not {what}", shown(path));
         return Err(Failure::new(Exit::Config, message));
@@ -274,7 +329,10 @@ fn read_text(path: &Path, what: &str) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn unreadable(path: &Path, what: &str, error: &std::io::Error) -> Failure {
-    let failure = Failure::new(Exit::Config, format!("cannot read {} ({what}): {error}", shown(path)));
+    let failure = Failure::new(
+        Exit::Config,
+        format!("cannot read {} ({what}): {error}", shown(path)),
+    );
     match error.kind() {
         ErrorKind::PermissionDenied => failure.advise(
             "run the command as the relay's user (or with sudo), or give --relay URL and \

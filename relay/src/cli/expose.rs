@@ -76,7 +76,10 @@ pub async fn unexpose(args: UnexposeArgs, client: &Client, format: Format) -> Re
 }
 
 fn unknown(failure: Failure) -> Failure {
-    failure.advise_if(Exit::NotFound, "list them with `sternline-relay expose --list`")
+    failure.advise_if(
+        Exit::NotFound,
+        "list them with `sternline-relay expose --list`",
+    )
 }
 
 async fn add(
@@ -95,7 +98,10 @@ async fn add(
         "target": target.to_string(),
         "listen": listen.to_string(),
     });
-    let answer = client.post(&["exposures"], body).await.map_err(env::unknown)?;
+    let answer = client
+        .post(&["exposures"], body)
+        .await
+        .map_err(env::unknown)?;
     if format == Format::Json {
         return output::print_json(&answer);
     }
@@ -142,13 +148,20 @@ fn status_cell(status: Option<&str>) -> Cell {
 /// The id of the exposure that listens at an address.
 async fn id_at(client: &Client, listen: SocketAddr) -> Result<String, Failure> {
     let exposures = read_exposures(&client.get(&["exposures"], &[]).await?)?;
-    find_at(&exposures, listen).map(|exposure| exposure.id.clone()).ok_or_else(|| {
-        unknown(Failure::new(Exit::NotFound, format!("nothing is exposed at {listen}")))
-    })
+    find_at(&exposures, listen)
+        .map(|exposure| exposure.id.clone())
+        .ok_or_else(|| {
+            unknown(Failure::new(
+                Exit::NotFound,
+                format!("nothing is exposed at {listen}"),
+            ))
+        })
 }
 
 fn find_at(exposures: &[Exposure], listen: SocketAddr) -> Option<&Exposure> {
-    exposures.iter().find(|exposure| exposure.listen.parse() == Ok(listen))
+    exposures
+        .iter()
+        .find(|exposure| exposure.listen.parse() == Ok(listen))
 }
 
 fn read_exposures(answer: &Value) -> Result<Vec<Exposure>, Failure> {
@@ -169,11 +182,15 @@ mod tests {
 
     #[test]
     fn an_exposure_needs_environment_target_and_address_or_only_list() {
-        let parses = |words: &[&str]| {
-            Line::try_parse_from(std::iter::once(&"expose").chain(words)).is_ok()
-        };
+        let parses =
+            |words: &[&str]| Line::try_parse_from(std::iter::once(&"expose").chain(words)).is_ok();
 
-        assert!(parses(&["berlin", "tcp:db:5432", "--listen", "127.0.0.1:5432"]));
+        assert!(parses(&[
+            "berlin",
+            "tcp:db:5432",
+            "--listen",
+            "127.0.0.1:5432"
+        ]));
         assert!(parses(&["--list"]));
         assert!(!parses(&["berlin", "tcp:db:5432"]));
         assert!(!parses(&["berlin", "--list"]));

@@ -62,7 +62,13 @@ pub struct Failure {
 impl Failure {
     /// A failure with its message: lower case, no full stop, naming the value.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), advice: None, code: None, request_id: None }
+        Self {
+            exit,
+            message: message.into(),
+            advice: None,
+            code: None,
+            request_id: None,
+        }
     }
 
     /// Says what a person can do; an empty text says nothing, and the first advice stays.
@@ -78,7 +84,11 @@ impl Failure {
     /// Says what a person can do, where the failure is of the kind `exit`.
     #[must_use]
     pub fn advise_if(self, exit: Exit, advice: impl Into<String>) -> Self {
-        if self.exit == exit { self.advise(advice) } else { self }
+        if self.exit == exit {
+            self.advise(advice)
+        } else {
+            self
+        }
     }
 
     /// Keeps the relay's stable error code and the id under which its log has the request.
@@ -92,6 +102,14 @@ impl Failure {
     /// The kind of failure.
     pub const fn exit(&self) -> Exit {
         self.exit
+    }
+
+    /// Message and advice in one line without colour, for a log or another program's error.
+    pub fn in_a_line(&self) -> String {
+        match &self.advice {
+            Some(advice) => format!("{}: {advice}", self.message),
+            None => self.message.clone(),
+        }
     }
 
     /// Prints the failure on standard error, as text or as one line of JSON.
@@ -117,7 +135,13 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}error:{} {}", output::RED_BOLD, output::PLAIN, self.message)?;
+        write!(
+            f,
+            "{}error:{} {}",
+            output::RED_BOLD,
+            output::PLAIN,
+            self.message
+        )?;
         match (&self.code, &self.request_id) {
             (Some(code), Some(id)) => write!(f, " ({code}, {id})")?,
             (Some(only), None) | (None, Some(only)) => write!(f, " ({only})")?,

@@ -64,7 +64,11 @@ pub fn moment(text: &str) -> String {
 /// How long ago a moment of the relay's was; `None` where the text is no moment.
 pub fn since(text: &str, now: Timestamp) -> Option<Duration> {
     let moment = text.parse::<Timestamp>().ok()?;
-    Some(now.duration_since(moment).try_into().unwrap_or(Duration::ZERO))
+    Some(
+        now.duration_since(moment)
+            .try_into()
+            .unwrap_or(Duration::ZERO),
+    )
 }
 
 /// Text of somebody else's machine, made safe to print: a control character could
@@ -112,8 +116,12 @@ mod tests {
 
     #[test]
     fn bytes_change_their_unit_before_they_show_a_fourth_digit() {
-        let cases =
-            [(812, "812 B"), (1536, "1.5 KiB"), (1_048_570, "1.0 MiB"), (1 << 31, "2.0 GiB")];
+        let cases = [
+            (812, "812 B"),
+            (1536, "1.5 KiB"),
+            (1_048_570, "1.0 MiB"),
+            (1 << 31, "2.0 GiB"),
+        ];
 
         for (count, want) in cases {
             assert_eq!(bytes(count), want);
@@ -122,7 +130,10 @@ mod tests {
 
     #[test]
     fn round_trips_have_two_digits_that_matter() {
-        assert_eq!([0.336, 4.24, 83.4].map(round_trip), ["0.34 ms", "4.2 ms", "83 ms"]);
+        assert_eq!(
+            [0.336, 4.24, 83.4].map(round_trip),
+            ["0.34 ms", "4.2 ms", "83 ms"]
+        );
     }
 
     #[test]
@@ -132,7 +143,10 @@ mod tests {
 
     #[test]
     fn a_moment_is_shown_in_utc_and_anything_else_as_it_came() {
-        assert_eq!(moment("2026-11-23T14:05:06.789Z"), "2026-11-23 14:05:06 UTC");
+        assert_eq!(
+            moment("2026-11-23T14:05:06.789Z"),
+            "2026-11-23 14:05:06 UTC"
+        );
         assert_eq!(moment("soon"), "soon");
     }
 

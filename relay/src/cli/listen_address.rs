@@ -50,7 +50,9 @@ impl FromStr for ListenAddress {
             };
         }
         let address = text.strip_prefix("tcp://").unwrap_or(text);
-        let named = address.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+        let named = address
+            .strip_prefix("localhost:")
+            .and_then(|port| port.parse().ok());
         match named {
             Some(port) => Ok(Self::Tcp((IpAddr::V4(Ipv4Addr::LOCALHOST), port).into())),
             None => address
@@ -77,7 +79,11 @@ mod tests {
 
     #[test]
     fn addresses_read_back_from_their_text() {
-        for text in ["unix:///run/berlin.sock", "tcp://127.0.0.1:2375", "tcp://[::1]:0"] {
+        for text in [
+            "unix:///run/berlin.sock",
+            "tcp://127.0.0.1:2375",
+            "tcp://[::1]:0",
+        ] {
             assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
         }
     }
@@ -85,13 +91,24 @@ mod tests {
     #[test]
     fn short_forms_of_a_tcp_address_are_taken() {
         for text in ["127.0.0.1:80", "localhost:80", "tcp://localhost:80"] {
-            assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), "tcp://127.0.0.1:80");
+            assert_eq!(
+                text.parse::<ListenAddress>().unwrap().to_string(),
+                "tcp://127.0.0.1:80"
+            );
         }
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "80", "unix://run/x", "unix://", "/run/x", "host:80", "tcp://1.2.3.4"] {
+        for text in [
+            "",
+            "80",
+            "unix://run/x",
+            "unix://",
+            "/run/x",
+            "host:80",
+            "tcp://1.2.3.4",
+        ] {
             assert!(text.parse::<ListenAddress>().is_err(), "{text} was taken");
         }
     }
@@ -99,7 +116,9 @@ mod tests {
     #[test]
     fn only_loopback_and_unix_sockets_stay_on_the_machine() {
         let outside = |text: &str| {
-            text.parse::<ListenAddress>().unwrap().is_reachable_from_outside()
+            text.parse::<ListenAddress>()
+                .unwrap()
+                .is_reachable_from_outside()
         };
 
         assert!(!outside("unix:///run/x") && !outside("127.0.0.9:80") && !outside("[::1]:80"));

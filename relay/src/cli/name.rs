@@ -36,7 +36,11 @@ impl FromStr for EnvironmentName {
             && bytes.first().is_some_and(is_outer)
             && bytes.last().is_some_and(is_outer)
             && bytes.iter().all(|byte| is_outer(byte) || *byte == b'-');
-        if fits { Ok(Self(text.to_owned())) } else { Err(ParseNameError(text.to_owned())) }
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ParseNameError(text.to_owned()))
+        }
     }
 }
 
@@ -65,9 +69,10 @@ impl FromStr for Tag {
 
     fn from_str(text: &str) -> Result<Self, ParseTagError> {
         match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => {
-                Ok(Self { key: key.to_owned(), value: value.to_owned() })
-            }
+            Some((key, value)) if !key.is_empty() => Ok(Self {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            }),
             Some(_) | None => Err(ParseTagError(text.to_owned())),
         }
     }
@@ -86,13 +91,26 @@ mod tests {
     #[test]
     fn names_that_a_dns_label_can_have_are_taken() {
         for text in ["a", "0", "berlin", "site-7", "a--b", &"x".repeat(63)] {
-            assert!(text.parse::<EnvironmentName>().is_ok(), "{text} was refused");
+            assert!(
+                text.parse::<EnvironmentName>().is_ok(),
+                "{text} was refused"
+            );
         }
     }
 
     #[test]
     fn names_that_no_dns_label_has_are_refused() {
-        for text in ["", "-a", "a-", "Berlin", "a.b", "a/b", "a b", "ä", &"x".repeat(64)] {
+        for text in [
+            "",
+            "-a",
+            "a-",
+            "Berlin",
+            "a.b",
+            "a/b",
+            "a b",
+            "ä",
+            &"x".repeat(64),
+        ] {
             assert!(text.parse::<EnvironmentName>().is_err(), "{text} was taken");
         }
     }

@@ -44,9 +44,10 @@ pub fn print(text: &str) -> Result<(), Failure> {
         stdout.flush()
     });
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Internal, format!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Internal,
+            format!("cannot write to standard output: {error}"),
+        )),
         Ok(()) | Err(_) => Ok(()),
     }
 }

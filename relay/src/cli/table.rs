@@ -13,7 +13,10 @@ pub struct Cell {
 impl Cell {
     /// A cell with a colour of [`output`](super::output).
     pub fn styled(text: impl Into<String>, style: &'static str) -> Self {
-        Self { text: text.into(), style }
+        Self {
+            text: text.into(),
+            style,
+        }
     }
 
     fn chars(&self) -> usize {
@@ -46,13 +49,22 @@ pub struct Table {
 impl Table {
     /// An empty table with its headings.
     pub fn new(headings: &[&str]) -> Self {
-        let headings = headings.iter().map(|text| Cell::styled(*text, BOLD)).collect();
-        Self { rows: vec![headings] }
+        let headings = headings
+            .iter()
+            .map(|text| Cell::styled(*text, BOLD))
+            .collect();
+        Self {
+            rows: vec![headings],
+        }
     }
 
     /// Adds a row: one cell a heading.
     pub fn row(&mut self, cells: Vec<Cell>) {
-        debug_assert_eq!(cells.len(), self.rows[0].len(), "a row has a cell for every heading");
+        debug_assert_eq!(
+            cells.len(),
+            self.rows[0].len(),
+            "a row has a cell for every heading"
+        );
         self.rows.push(cells);
     }
 
@@ -90,7 +102,12 @@ impl Facts {
 fn render(rows: &[Vec<Cell>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(Cell::chars).max())
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(Cell::chars)
+                .max()
+        })
         .map(|widest| widest.unwrap_or(0))
         .collect();
     let mut text = String::new();
@@ -114,7 +131,11 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_and_colour_takes_no_room() {
         let mut table = Table::new(&["NAME", "STATUS", "TAGS"]);
-        table.row(vec!["berlin".into(), Cell::styled("online", GREEN), "a=1".into()]);
+        table.row(vec![
+            "berlin".into(),
+            Cell::styled("online", GREEN),
+            "a=1".into(),
+        ]);
         table.row(vec!["x".into(), "never connected".into(), "".into()]);
 
         let text = without_colour(&table.render());

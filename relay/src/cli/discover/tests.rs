@@ -7,13 +7,22 @@ use tempfile::TempDir;
 use super::*;
 
 fn global() -> Global {
-    Global { relay: None, ca: None, data_dir: None, api_token_file: None, json: false }
+    Global {
+        relay: None,
+        ca: None,
+        data_dir: None,
+        api_token_file: None,
+        json: false,
+    }
 }
 
 fn ca_pem() -> String {
     let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+    parameters
+        .self_signed(&rcgen::KeyPair::generate().unwrap())
+        .unwrap()
+        .pem()
 }
 
 /// A data directory as a running relay leaves it.
@@ -30,12 +39,18 @@ fn data_dir(https_addr: &str, public_name: &str) -> TempDir {
 }
 
 fn in_dir(dir: &TempDir) -> Global {
-    Global { data_dir: Some(dir.path().to_owned()), ..global() }
+    Global {
+        data_dir: Some(dir.path().to_owned()),
+        ..global()
+    }
 }
 
 fn failure(result: Result<Access, Failure>) -> (Exit, String) {
     let failure = result.map(|access| access.origin()).unwrap_err();
-    (failure.exit(), super::super::output::without_colour(&failure.to_string()))
+    (
+        failure.exit(),
+        super::super::output::without_colour(&failure.to_string()),
+    )
 }
 
 #[test]
@@ -74,7 +89,10 @@ fn a_token_file_goes_before_the_environment() {
     let dir = data_dir("127.0.0.1:443", "relay.example");
     let file = dir.path().join("mine.token");
     fs::write(&file, " sta_mine \n").unwrap();
-    let global = Global { api_token_file: Some(file), ..in_dir(&dir) };
+    let global = Global {
+        api_token_file: Some(file),
+        ..in_dir(&dir)
+    };
 
     let access = discover(&global, Some("sta_told".into())).unwrap();
 
@@ -84,17 +102,26 @@ fn a_token_file_goes_before_the_environment() {
 #[test]
 fn a_url_goes_before_the_data_directory_which_still_gives_token_and_certificate() {
     let dir = data_dir("127.0.0.1:443", "relay.example");
-    let global = Global { relay: Some("https://other.example:9443/".into()), ..in_dir(&dir) };
+    let global = Global {
+        relay: Some("https://other.example:9443/".into()),
+        ..in_dir(&dir)
+    };
 
     let access = discover(&global, None).unwrap();
 
     assert_eq!(access.origin(), "https://other.example:9443");
-    assert_eq!((access.connect, access.api_token.as_str()), (None, "sta_stored"));
+    assert_eq!(
+        (access.connect, access.api_token.as_str()),
+        (None, "sta_stored")
+    );
 }
 
 #[test]
 fn a_url_without_a_token_says_how_to_give_one() {
-    let global = Global { relay: Some("relay.example".into()), ..global() };
+    let global = Global {
+        relay: Some("relay.example".into()),
+        ..global()
+    };
 
     let (exit, text) = failure(discover(&global, Some("  ".into())));
 
@@ -109,7 +136,10 @@ fn a_directory_without_a_running_relay_says_so() {
     let (exit, text) = failure(discover(&in_dir(&dir), None));
 
     assert_eq!(exit, Exit::Config);
-    assert!(text.contains("no relay runs with the data directory"), "{text}");
+    assert!(
+        text.contains("no relay runs with the data directory"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -136,7 +166,10 @@ fn a_damaged_file_is_named() {
 
 #[test]
 fn a_token_that_is_no_word_is_refused_and_never_shown() {
-    let global = Global { relay: Some("relay.example".into()), ..global() };
+    let global = Global {
+        relay: Some("relay.example".into()),
+        ..global()
+    };
 
     let (exit, text) = failure(discover(&global, Some("sta_one sta_two".into())));
 
@@ -146,9 +179,18 @@ fn a_token_that_is_no_word_is_refused_and_never_shown() {
 
 #[test]
 fn urls_are_read_and_those_that_would_leak_the_token_are_refused() {
-    assert_eq!(parse_url("relay.example"), Ok(("relay.example".into(), 443)));
+    assert_eq!(
+        parse_url("relay.example"),
+        Ok(("relay.example".into(), 443))
+    );
     assert_eq!(parse_url("https://[::1]:8443"), Ok(("::1".into(), 8443)));
-    for text in ["http://relay.example", "https://", "https://a/b", "https://u:p@a", "ftp://a"] {
+    for text in [
+        "http://relay.example",
+        "https://",
+        "https://a/b",
+        "https://u:p@a",
+        "ftp://a",
+    ] {
         assert!(parse_url(text).is_err(), "{text} was taken");
     }
 }

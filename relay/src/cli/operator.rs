@@ -1,0 +1,335 @@
+//! The operator's session with the relay: one for all local connections, dialled
+//! again by itself when it ends.
+//!
+//! ```text
+//!            lost                      refused for good
+//! Connected ──────▶ Connecting(cause) ──────────────────▶ Refused(failure)
+//!     ▲───────────────────┘ dialled
+//! ```
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tunnel::{
+    Credential, DialError, DialOptions, OpenRequest, Resolve, Session, Stream, TransportChoice,
+    Trust, World,
+};
+use wire::{
+    backoff::Backoff,
+    close::{CloseCode, RefusalCode, Retry},
+    id::{InstanceId, SessionId},
+    token::RelayAddress,
+    transport::Transport,
+};
+
+use super::{
+    discover::Access,
+    failure::{Exit, Failure},
+    human, output,
+};
+
+/// How long a local connection waits for a session: a relay that restarts is back
+/// within it, and a person still waits.
+pub const SESSION_WAIT: Duration = Duration::from_secs(10);
+/// How long the end of the program waits for the close frame to leave.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// Operators are few, and a share of the relay's admission is theirs: they need
+/// not spread over the window that it advertises to agents.
+const RECONNECT_WINDOW: Duration = Duration::ZERO;
+
+/// Who hears that the session was lost and came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notes {
+    /// A person who looks at standard error.
+    Shown,
+    /// Nobody: another program has the terminal.
+    Kept,
+}
+
+/// All that it takes to dial the relay.
+struct Link {
+    world: World,
+    options: DialOptions,
+    credential: Credential,
+    relay: String,
+}
+
+/// Where the session stands.
+#[derive(Clone)]
+enum State {
+    Connected(Session),
+    Connecting { cause: String },
+    Refused(Failure),
+}
+
+/// The operator's session with the relay.
+#[derive(Debug)]
+pub struct Operator {
+    states: watch::Receiver<State>,
+    losses: watch::Receiver<Option<String>>,
+    stop: CancellationToken,
+    keeper: JoinHandle<()>,
+}
+
+impl Operator {
+    /// Dials the relay, and from then on keeps a session with it.
+    ///
+    /// # Errors
+    ///
+    /// The first session cannot be had.
+    pub async fn connect(access: &Access, notes: Notes) -> Result<Self, Failure> {
+        tunnel::install_crypto_provider();
+        let link = Link::new(access);
+        let session = link.dial().await.map_err(|error| link.failure(&error))?;
+        let (publish, states) = watch::channel(State::Connected(session.clone()));
+        let (publish_loss, losses) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let keeper = Keeper {
+            link,
+            publish,
+            publish_loss,
+            notes,
+            stop: stop.clone(),
+            backoff: Backoff::new(),
+        };
+        let keeper = tokio::spawn(keeper.run(session));
+        Ok(Self {
+            states,
+            losses,
+            stop,
+            keeper,
+        })
+    }
+
+    /// Opens a stream, on the next session where this one ends meanwhile. Nothing was
+    /// sent on a session that refuses an open, so that trying again repeats nothing.
+    ///
+    /// # Errors
+    ///
+    /// There is no session within [`SESSION_WAIT`], or never again.
+    pub async fn open(&self, request: OpenRequest) -> Result<Stream, Failure> {
+        let deadline = Instant::now() + SESSION_WAIT;
+        let mut ended = None;
+        loop {
+            let session = self.session(ended, deadline).await?;
+            match session.open(request.clone()).await {
+                Ok(stream) => return Ok(stream),
+                Err(_) => ended = Some(session.id()),
+            }
+        }
+    }
+
+    /// The live session; not the one that is known to have ended.
+    async fn session(
+        &self,
+        ended: Option<SessionId>,
+        deadline: Instant,
+    ) -> Result<Session, Failure> {
+        let mut states = self.states.clone();
+        let decided = states.wait_for(|state| match state {
+            State::Connected(session) => Some(session.id()) != ended,
+            State::Connecting { .. } => false,
+            State::Refused(_) => true,
+        });
+        let state = match timeout_at(deadline, decided).await {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) => State::Connecting {
+                cause: "the command ends".to_owned(),
+            },
+            Err(_) => self.states.borrow().clone(),
+        };
+        let cause = match state {
+            State::Connected(session) if Some(session.id()) != ended => return Ok(session),
+            State::Refused(failure) => return Err(failure),
+            State::Connected(_) => "the session has just ended".to_owned(),
+            State::Connecting { cause } => cause,
+        };
+        let message = format!("no session with the relay: {cause}");
+        Err(Failure::new(Exit::Unavailable, message).advise("it is tried again by itself"))
+    }
+
+    /// Why the session was lost the last time; none if it never was.
+    pub fn last_loss(&self) -> Option<String> {
+        self.losses.borrow().clone()
+    }
+
+    /// Resolves when the relay has refused for good: nothing comes back by itself.
+    pub async fn refused(&self) -> Failure {
+        let mut states = self.states.clone();
+        let refused = states
+            .wait_for(|state| matches!(state, State::Refused(_)))
+            .await;
+        match refused.as_deref() {
+            Ok(State::Refused(failure)) => failure.clone(),
+            Ok(_) | Err(_) => Failure::new(Exit::Internal, "the session's task ended"),
+        }
+    }
+
+    /// Ends the session in order, within [`CLOSE_WAIT`].
+    pub async fn close(self) {
+        self.stop.cancel();
+        // Past the deadline the process ends anyway, and the relay hears that.
+        tokio::time::timeout(CLOSE_WAIT, self.keeper).await.ok();
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Connected(session) => write!(f, "Connected({:?})", session.id()),
+            Self::Connecting { cause } => write!(f, "Connecting({cause})"),
+            Self::Refused(failure) => write!(f, "Refused({failure:?})"),
+        }
+    }
+}
+
+impl Link {
+    fn new(access: &Access) -> Self {
+        let mut world = World::real();
+        if let Some(address) = access.connect {
+            world.resolver = Arc::new(Known { address });
+        }
+        let options = DialOptions {
+            addresses: vec![RelayAddress {
+                host: access.host.clone(),
+                // Never dialled: operators come in by HTTPS alone.
+                tunnel_port: access.port,
+                https_port: access.port,
+            }],
+            transports: TransportChoice::Only(Transport::Ws443),
+            trust: Trust::Certificates(access.roots.clone()),
+            software: concat!("sternline-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
+            instance: InstanceId::from_bytes(world.random()),
+        };
+        let credential = Credential::Operator {
+            api_token: access.api_token.clone(),
+        };
+        Self {
+            world,
+            options,
+            credential,
+            relay: access.origin(),
+        }
+    }
+
+    async fn dial(&self) -> Result<Session, DialError> {
+        let dialled = tunnel::dial(&self.world, &self.options, &self.credential).await?;
+        Ok(dialled.session)
+    }
+
+    fn failure(&self, error: &DialError) -> Failure {
+        let exit = match (error.refusal(), error.retry()) {
+            (Some(RefusalCode::CredentialInvalid), _) | (_, Retry::Never) => Exit::Refused,
+            _ => Exit::Unavailable,
+        };
+        let cause = human::printable(&error.to_string());
+        Failure::new(
+            exit,
+            format!("no session with the relay at {}: {cause}", self.relay),
+        )
+        .advise(error.advice())
+    }
+}
+
+/// The name service of an operator who knows where the relay is.
+struct Known {
+    address: IpAddr,
+}
+
+#[async_trait]
+impl Resolve for Known {
+    async fn resolve(&self, _host: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(vec![self.address])
+    }
+}
+
+/// The task that keeps a session.
+struct Keeper {
+    link: Link,
+    publish: watch::Sender<State>,
+    publish_loss: watch::Sender<Option<String>>,
+    notes: Notes,
+    stop: CancellationToken,
+    backoff: Backoff,
+}
+
+impl Keeper {
+    async fn run(mut self, first: Session) {
+        let mut session = first;
+        loop {
+            self.backoff.on_connected(self.link.world.clock.now());
+            let closed = tokio::select! {
+                closed = session.closed() => closed,
+                () = self.stop.cancelled() => {
+                    session.close(CloseCode::Shutdown, "the operator's command ends");
+                    session.closed().await;
+                    return;
+                }
+            };
+            self.backoff.on_lost(self.link.world.clock.now());
+            let cause = match closed.reason.as_str() {
+                "" => closed.code.to_string(),
+                reason => format!("{}: {}", closed.code, human::printable(reason)),
+            };
+            self.note(&format!(
+                "the session with the relay was lost ({cause}); dialling again"
+            ));
+            self.publish_loss.send_replace(Some(cause.clone()));
+            self.publish.send_replace(State::Connecting { cause });
+            match self.redial(closed.code.retry()).await {
+                Some(next) => session = next,
+                None => return,
+            }
+            self.note("the session with the relay is back");
+            self.publish.send_replace(State::Connected(session.clone()));
+        }
+    }
+
+    /// Dials until a session is there; `None` when told to stop or refused for good.
+    async fn redial(&mut self, mut retry: Retry) -> Option<Session> {
+        let mut refused = None;
+        loop {
+            let (now, random) = (self.link.world.clock.now(), self.link.world.random_unit());
+            let Some(delay) = self
+                .backoff
+                .next_delay(now, RECONNECT_WINDOW, retry, random)
+            else {
+                let failure = refused.unwrap_or_else(|| {
+                    Failure::new(Exit::Refused, "the relay ended the session for good")
+                        .advise("the API token may have been revoked")
+                });
+                self.publish.send_replace(State::Refused(failure));
+                return None;
+            };
+            let dialled = tokio::select! {
+                dialled = async {
+                    tokio::time::sleep(delay).await;
+                    self.link.dial().await
+                } => dialled,
+                () = self.stop.cancelled() => return None,
+            };
+            match dialled {
+                Ok(session) => return Some(session),
+                Err(error) => {
+                    retry = error.retry();
+                    refused = Some(self.link.failure(&error));
+                    let cause = human::printable(&error.to_string());
+                    self.publish.send_replace(State::Connecting { cause });
+                }
+            }
+        }
+    }
+
+    fn note(&self, text: &str) {
+        match self.notes {
+            Notes::Shown => output::note(text),
+            Notes::Kept => {}
+        }
+    }
+}
