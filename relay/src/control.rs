@@ -34,7 +34,7 @@ pub use self::{
     exposure::ExposureView,
     presence::{Exposer, Exposure, Presence, SessionView},
     principal::Principal,
-    source::{Sources, SystemSources},
+    source::Sources,
 };
 use crate::{
     credential::{ApiToken, SecretHash},

@@ -42,6 +42,11 @@ impl SecretHash {
         may_be_ours.then(|| Self::of(text.as_bytes()))
     }
 
+    /// Hashes what is no secret, for a short name of it.
+    pub fn of_public(bytes: &[u8]) -> Self {
+        Self::of(bytes)
+    }
+
     fn of(bytes: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());

@@ -4,8 +4,11 @@
 
 pub mod id;
 pub mod limits;
+pub mod metrics;
 
 pub mod credential;
+pub mod data_dir;
 pub mod store;
+pub mod tls;
 
 pub mod control;

@@ -1,7 +1,7 @@
 //! Where use cases take time and chance from.
 
-use aws_lc_rs::rand;
 use jiff::Timestamp;
+use tunnel::World;
 
 /// Time and chance, as arguments: a simulation puts its own in place.
 pub trait Sources: Send + Sync {
@@ -12,16 +12,12 @@ pub trait Sources: Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// The system's clock and random generator.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemSources;
-
-impl Sources for SystemSources {
+impl Sources for World {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        Timestamp::from_second(self.clock.unix_seconds()).unwrap_or(Timestamp::MAX)
     }
 
     fn fill(&self, bytes: &mut [u8]) {
-        rand::fill(bytes).expect("the system's random generator fails only before it is seeded");
+        self.entropy.fill(bytes);
     }
 }

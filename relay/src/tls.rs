@@ -1,0 +1,267 @@
+//! The relay's certificate: where it comes from, and its replacement while in use.
+//!
+//! A handshake takes whatever certificate is current at that instant; sessions that
+//! are open never look at it again, so a reload drops nobody. What cannot be used
+//! never replaces what can. TLS 1.3 only, with the hybrid post-quantum key exchange
+//! preferred. Agents do not trust this certificate: they pin the identity key.
+
+mod authority;
+mod load;
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+    version::TLS13,
+};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::load::Loaded;
+use crate::{
+    data_dir::{DataDir, DataDirError},
+    limits::CERTIFICATE_POLL,
+    metrics::{Metrics, ReloadOutcome},
+};
+
+/// What QUIC's handshake must agree on.
+const ALPN_QUIC: &[u8] = b"sternline/1";
+
+/// What HTTPS' handshake must agree on.
+const ALPN_HTTPS: &[u8] = b"http/1.1";
+
+/// How long before a vendor's certificate ends a warning is logged.
+const EXPIRY_WARNING_SECONDS: i64 = 14 * 24 * 60 * 60;
+
+/// Where the certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsSource {
+    /// The vendor's files.
+    Files {
+        /// PEM, the relay's own certificate first.
+        certificate: PathBuf,
+        /// PEM.
+        key: PathBuf,
+    },
+    /// Made here, by a CA made here, and renewed by itself.
+    Own {
+        /// What the certificate shall cover beside loopback.
+        public_name: String,
+    },
+}
+
+/// Why there is no usable certificate. Says what a person can do.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] DataDirError),
+    /// A file does not hold what it must.
+    #[error("`{}`: {reason}", path.display())]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and what belongs there.
+        reason: String,
+    },
+    /// A certificate could not be made.
+    #[error("cannot make a certificate for `{name}`: {reason}")]
+    Make {
+        /// Whose.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The TLS library refuses its own configuration, which only a bug can cause.
+    #[error("cannot set up TLS: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// The relay's end of TLS on all its ports.
+pub struct ServerTls {
+    source: TlsSource,
+    data_dir: Arc<DataDir>,
+    current: Arc<Current>,
+    tcp: Arc<ServerConfig>,
+    quic: Arc<ServerConfig>,
+}
+
+impl ServerTls {
+    /// Loads the certificate, and makes one first where the source says so.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read, made or used.
+    pub fn new(
+        source: TlsSource,
+        data_dir: Arc<DataDir>,
+        now: Timestamp,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let loaded = match &source {
+            TlsSource::Files { certificate, key } => load::from_files(certificate, key, &provider)?,
+            TlsSource::Own { public_name } => {
+                authority::ensure(&data_dir, public_name, now)?;
+                load::own(&data_dir, &provider)?
+            }
+        };
+        let current = Arc::new(Current {
+            loaded: ArcSwap::from_pointee(loaded),
+        });
+        let tcp = Arc::new(server_config(&provider, &current, ALPN_HTTPS)?);
+        let quic = Arc::new(server_config(&provider, &current, ALPN_QUIC)?);
+        Ok(Self {
+            source,
+            data_dir,
+            current,
+            tcp,
+            quic,
+        })
+    }
+
+    /// For HTTPS and for WebSocket, on TCP.
+    pub fn tcp_config(&self) -> Arc<ServerConfig> {
+        self.tcp.clone()
+    }
+
+    /// For QUIC.
+    pub fn quic_config(&self) -> Arc<ServerConfig> {
+        self.quic.clone()
+    }
+
+    /// When the certificate in use ends.
+    pub fn expires_at(&self) -> Timestamp {
+        self.current.loaded.load().expires_at
+    }
+
+    /// Takes up what has changed: the vendor's files, or the approaching end of the
+    /// relay's own certificate. `true` if another certificate is in use from now on.
+    ///
+    /// # Errors
+    ///
+    /// Where the changed files cannot be used; the former certificate stays in use.
+    pub fn refresh(&self, now: Timestamp) -> Result<bool, TlsError> {
+        let provider = self.tcp.crypto_provider();
+        let loaded = match &self.source {
+            TlsSource::Files { certificate, key } => load::from_files(certificate, key, provider)?,
+            TlsSource::Own { public_name } => {
+                authority::ensure(&self.data_dir, public_name, now)?;
+                load::own(&self.data_dir, provider)?
+            }
+        };
+        if loaded.fingerprint == self.current.loaded.load().fingerprint {
+            return Ok(false);
+        }
+        self.current.loaded.store(Arc::new(loaded));
+        Ok(true)
+    }
+
+    /// Refreshes at every [`CERTIFICATE_POLL`] and whenever it is asked to, until
+    /// the token is cancelled.
+    ///
+    /// Cancel safe: files are read between waits.
+    pub async fn watch(
+        self: Arc<Self>,
+        asked: Arc<Notify>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) {
+        let mut told = String::new();
+        let mut warned_at = None;
+        loop {
+            metrics.certificate_expires(self.expires_at().as_second());
+            self.warn_of_expiry(Timestamp::now(), &mut warned_at);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = asked.notified() => told.clear(),
+                () = tokio::time::sleep(CERTIFICATE_POLL) => {}
+            }
+            let tls = self.clone();
+            let refreshed =
+                tokio::task::spawn_blocking(move || tls.refresh(Timestamp::now())).await;
+            match refreshed {
+                Ok(Ok(changed)) => {
+                    told.clear();
+                    if changed {
+                        metrics.certificate_reloaded(ReloadOutcome::Reloaded);
+                        info!(expires_at = %self.expires_at(), "certificate reloaded");
+                    }
+                }
+                Ok(Err(e)) => {
+                    // Told once for each different cause, not at every poll.
+                    let cause = e.to_string();
+                    if cause != told {
+                        metrics.certificate_reloaded(ReloadOutcome::Failed);
+                        error!(
+                            error = cause,
+                            "certificate not reloaded: the former one stays"
+                        );
+                        told = cause;
+                    }
+                }
+                Err(e) => error!(error = %e, "certificate not reloaded: the former one stays"),
+            }
+        }
+    }
+
+    /// Warns once a day while the vendor's certificate is about to end.
+    fn warn_of_expiry(&self, now: Timestamp, warned_at: &mut Option<i64>) {
+        let left = self.expires_at().as_second() - now.as_second();
+        let day = now.as_second().div_euclid(24 * 60 * 60);
+        if left < EXPIRY_WARNING_SECONDS && *warned_at != Some(day) {
+            warn!(expires_at = %self.expires_at(), "certificate ends soon: put a later one in place");
+            *warned_at = Some(day);
+        }
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+fn server_config(
+    provider: &Arc<CryptoProvider>,
+    current: &Arc<Current>,
+    alpn: &[u8],
+) -> Result<ServerConfig, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(current.clone());
+    config.alpn_protocols = vec![alpn.to_vec()];
+    // Agents reconnect rarely and in bulk: remembering sessions for them would cost
+    // memory and two records each, and save nothing while a table of 256 overflows.
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// The certificate that the next handshake takes.
+struct Current {
+    loaded: ArcSwap<Loaded>,
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.loaded.load().certified_key.clone())
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Current").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
