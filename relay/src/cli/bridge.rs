@@ -6,7 +6,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::Semaphore,
@@ -119,12 +119,14 @@ impl Bridge {
     where
         IO: SpliceIo + AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let mut first = BytesMut::with_capacity(OPEN_BYTES_MAX);
-        // A client that goes without a word has lost nothing.
-        if !matches!(io.read_buf(&mut first).await, Ok(count) if count > 0) {
-            return Ok(());
-        }
-        let request = first.freeze();
+        let mut first = vec![0; OPEN_BYTES_MAX];
+        let count = match io.read(&mut first).await {
+            Ok(count) if count > 0 => count,
+            // A client that goes without a word has lost nothing.
+            Ok(_) | Err(_) => return Ok(()),
+        };
+        first.truncate(count);
+        let request = Bytes::from(first);
         let opened = self.operator.open(self.request(request.clone())).await;
         let mut stream = match opened {
             Ok(stream) => stream,
@@ -135,6 +137,7 @@ impl Bridge {
             let why = docker_answer::message(self.environment.as_str(), reset.code, &reset.reason);
             return decline(io, &request, docker_answer::status_of(reset.code), why).await;
         }
+        drop(request);
         let spliced = splice(stream, io).await;
         spliced.end.map_err(|error| {
             format!(

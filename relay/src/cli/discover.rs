@@ -117,7 +117,7 @@ fn from_url(url: &str, global: &Global, env_token: Option<String>) -> Result<Acc
         .filter(|path| path.exists());
     let roots = match global.ca.as_ref().or(stored_ca.as_ref()) {
         Some(path) => roots_from_file(path)?,
-        None => system_roots()?,
+        None => system_roots(url)?,
     };
     Ok(Access {
         host,
@@ -144,7 +144,7 @@ fn from_data_dir(global: &Global, env_token: Option<String>) -> Result<Access, F
     let roots = match &global.ca {
         Some(path) => roots_from_file(path)?,
         None if stored_ca.exists() => with_system_roots(roots_from_file(&stored_ca)?),
-        None => system_roots()?,
+        None => system_roots(&run.public_name)?,
     };
     let local = local_address(run.https_addr.ip());
     // A certificate of the relay's own making covers the loopback addresses, and
@@ -298,7 +298,7 @@ fn roots_from_file(path: &Path) -> Result<RootCertStore, Failure> {
 }
 
 /// The machine's own CAs; those that cannot be parsed are left out, as browsers do.
-fn system_roots() -> Result<RootCertStore, Failure> {
+fn system_roots(relay: &str) -> Result<RootCertStore, Failure> {
     let roots = with_system_roots(RootCertStore::empty());
     if roots.is_empty() {
         return Err(

@@ -21,7 +21,7 @@ use super::{
 pub enum EnvCommand {
     /// Make an environment, and a one-time token that enrols its agent
     Add {
-        /// Name: 1 to 63 of a-z, 0-9 and `-`
+        /// Name: 1 to 63 of a-z, 0-9, `-`, `_` and `.`
         name: EnvironmentName,
         /// A tag; give it once for each tag
         #[arg(long = "tag", value_name = "KEY=VALUE")]

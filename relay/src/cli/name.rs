@@ -4,18 +4,17 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-/// Longest name of an environment: a DNS label.
-const NAME_CHARS_MAX: usize = 63;
+use crate::limits::NAME_CHARS_MAX;
 
-/// The name of an environment: a DNS label in lower case, as the relay takes it.
+/// The name of an environment, as the relay takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentName(String);
 
 /// A name that no environment can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "`{0}` is no name of an environment: use 1 to {NAME_CHARS_MAX} of a-z, 0-9 and `-`, \
-     with a letter or digit at both ends"
+    "`{0}` is no name of an environment: use 1 to {NAME_CHARS_MAX} of a-z, 0-9, `-`, `_` \
+     and `.`, with a letter or digit at both ends"
 )]
 pub struct ParseNameError(String);
 
@@ -35,7 +34,9 @@ impl FromStr for EnvironmentName {
         let fits = bytes.len() <= NAME_CHARS_MAX
             && bytes.first().is_some_and(is_outer)
             && bytes.last().is_some_and(is_outer)
-            && bytes.iter().all(|byte| is_outer(byte) || *byte == b'-');
+            && bytes
+                .iter()
+                .all(|byte| is_outer(byte) || b"-_.".contains(byte));
         if fits {
             Ok(Self(text.to_owned()))
         } else {
@@ -89,8 +90,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_a_dns_label_can_have_are_taken() {
-        for text in ["a", "0", "berlin", "site-7", "a--b", &"x".repeat(63)] {
+    fn names_that_people_give_are_taken() {
+        for text in [
+            "a",
+            "0",
+            "berlin",
+            "site-7",
+            "a--b",
+            "shop.example",
+            "x_2",
+            &"x".repeat(63),
+        ] {
             assert!(
                 text.parse::<EnvironmentName>().is_ok(),
                 "{text} was refused"
@@ -99,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_dns_label_has_are_refused() {
+    fn names_that_break_a_path_or_a_table_are_refused() {
         for text in [
             "",
             "-a",

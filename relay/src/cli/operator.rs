@@ -17,8 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    Credential, DialError, DialOptions, OpenRequest, Resolve, Session, Stream, TransportChoice,
-    Trust, World,
+    Credential, DialError, DialOptions, OpenRequest, Session, Stream, TransportChoice, Trust, World,
 };
 use wire::{
     backoff::Backoff,
@@ -238,6 +237,7 @@ impl Link {
 }
 
 /// The name service of an operator who knows where the relay is.
+#[derive(Debug)]
 struct Known {
     address: IpAddr,
 }
