@@ -17,7 +17,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    Credential, DialError, DialOptions, OpenRequest, Session, Stream, TransportChoice, Trust, World,
+    Credential, DialError, DialOptions, OpenRequest, Session, Stream, TransportChoice, Trust,
+    World, world::Resolve,
 };
 use wire::{
     backoff::Backoff,
