@@ -6,9 +6,9 @@
 use std::{error::Error as _, fmt, time::Duration};
 
 use reqwest::{Method, StatusCode, Url, redirect};
-use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::Value;
+use tunnel::tls::{ALPN_HTTP, certificate_client};
 use zeroize::Zeroizing;
 
 use super::{
@@ -65,9 +65,7 @@ impl Client {
                 format!("cannot set up an HTTPS client: {error}"),
             )
         };
-        let tls = ClientConfig::builder()
-            .with_root_certificates(access.roots.clone())
-            .with_no_client_auth();
+        let tls = certificate_client(ALPN_HTTP, &access.roots);
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("sternline-relay/", env!("CARGO_PKG_VERSION")))

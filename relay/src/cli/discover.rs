@@ -21,9 +21,8 @@ use super::{
     Global,
     failure::{Exit, Failure},
 };
+use crate::data_dir::{ADMIN_TOKEN, CA_CERTIFICATE, DATA_DIR_DEFAULT, RUN};
 
-/// Where a relay keeps its data unless told otherwise.
-const DATA_DIR_DEFAULT: &str = "/var/lib/sternline-relay";
 /// Largest file that is read here: a bundle of every public CA is a third of it.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The port of a relay's URL that names none.
@@ -113,7 +112,7 @@ fn from_url(url: &str, global: &Global, env_token: Option<String>) -> Result<Acc
         },
     };
     let stored_ca = data_dir
-        .map(|dir| dir.join("ca.crt"))
+        .map(|dir| dir.join(CA_CERTIFICATE))
         .filter(|path| path.exists());
     let roots = match global.ca.as_ref().or(stored_ca.as_ref()) {
         Some(path) => roots_from_file(path)?,
@@ -140,7 +139,7 @@ fn from_data_dir(global: &Global, env_token: Option<String>) -> Result<Access, F
         Some(found) => found,
         None => stored_token(&dir)?,
     };
-    let stored_ca = dir.join("ca.crt");
+    let stored_ca = dir.join(CA_CERTIFICATE);
     let roots = match &global.ca {
         Some(path) => roots_from_file(path)?,
         None if stored_ca.exists() => with_system_roots(roots_from_file(&stored_ca)?),
@@ -226,7 +225,7 @@ fn told_token(
 }
 
 fn stored_token(dir: &Path) -> Result<(Zeroizing<String>, String), Failure> {
-    let path = dir.join("admin.token");
+    let path = dir.join(ADMIN_TOKEN);
     let text = read_text(&path, "the relay's first admin token")
         .map_err(|failure| failure.advise("give another one in STERNLINE_API_TOKEN"))?;
     Ok((
@@ -248,7 +247,7 @@ fn checked_token(text: Zeroizing<String>, source: &str) -> Result<Zeroizing<Stri
 }
 
 fn read_run_file(dir: &Path, is_told: bool) -> Result<RunFile, Failure> {
-    let path = dir.join("run.json");
+    let path = dir.join(RUN);
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -297,22 +296,21 @@ fn roots_from_file(path: &Path) -> Result<RootCertStore, Failure> {
     Ok(roots)
 }
 
-/// The machine's own CAs; those that cannot be parsed are left out, as browsers do.
+/// The machine's own CAs.
 fn system_roots(relay: &str) -> Result<RootCertStore, Failure> {
-    let roots = with_system_roots(RootCertStore::empty());
+    let roots = tunnel::tls::system_roots();
     if roots.is_empty() {
-        return Err(
-            Failure::new(Exit::Config, "this machine has no CA certificates").advise(
-                "install the `ca-certificates` package, or give the relay's CA with --ca FILE",
-            ),
-        );
+        let message = format!("this machine has no CA certificate to check {relay} with");
+        return Err(Failure::new(Exit::Config, message).advise(
+            "install the `ca-certificates` package, or give the relay's CA with --ca FILE",
+        ));
     }
     Ok(roots)
 }
 
 /// A relay on this host may use a certificate of a public CA as well as its own.
 fn with_system_roots(mut roots: RootCertStore) -> RootCertStore {
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.extend(tunnel::tls::system_roots().roots);
     roots
 }
 
