@@ -49,6 +49,10 @@ pub struct Cable {
 impl Cable {
     /// Lays a line to a relay.
     pub async fn to(relay: &Relay) -> Self {
+        Self::between(relay.tunnel, relay.https).await
+    }
+
+    async fn between(far_tunnel: SocketAddr, far_https: SocketAddr) -> Self {
         let (state, _) = watch::channel(State {
             line: Line::Open,
             udp_is_lost: false,
@@ -60,9 +64,9 @@ impl Cable {
         let https = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addresses = (address(&tcp), address(&https));
         let mut tasks = JoinSet::new();
-        tasks.spawn(carry_tcp(tcp, relay.tunnel, Arc::clone(&state)));
-        tasks.spawn(carry_tcp(https, relay.https, Arc::clone(&state)));
-        tasks.spawn(carry_udp(udp, relay.tunnel, Arc::clone(&state)));
+        tasks.spawn(carry_tcp(tcp, far_tunnel, Arc::clone(&state)));
+        tasks.spawn(carry_tcp(https, far_https, Arc::clone(&state)));
+        tasks.spawn(carry_udp(udp, far_tunnel, Arc::clone(&state)));
         Self {
             tunnel: addresses.0,
             https: addresses.1,
@@ -251,5 +255,72 @@ async fn carry_back(near: Arc<UdpSocket>, client: SocketAddr, far: Arc<UdpSocket
         if now.line == Line::Open && gate.number > now.forgotten {
             drop(near.send_to(&buffer[..length], client).await);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{SOON, Service, exchange};
+
+    #[tokio::test]
+    async fn a_cable_carries_until_it_is_cut_and_again_once_it_is_healed() {
+        let echo = Service::echo().await.address;
+        let service = Service::echo().await;
+        let cable = Cable::between(service.address, echo).await;
+        assert_eq!(exchange(cable.tunnel, b"one").await.unwrap(), b"one");
+
+        cable.cut();
+        let while_cut = exchange(cable.tunnel, b"two").await.unwrap_or_default();
+        cable.heal();
+
+        assert!(while_cut.is_empty());
+        assert_eq!(exchange(cable.tunnel, b"three").await.unwrap(), b"three");
+    }
+
+    #[tokio::test]
+    async fn a_stalled_cable_holds_bytes_and_a_forgetful_one_loses_connections_for_ever() {
+        let service = Service::echo().await;
+        let cable = Cable::between(service.address, service.address).await;
+        let mut stream = TcpStream::connect(cable.tunnel).await.unwrap();
+        stream.write_all(b"a").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'a');
+
+        cable.stall();
+        stream.write_all(b"b").await.unwrap();
+        let stalled = tokio::time::timeout(Duration::from_millis(200), stream.read_u8()).await;
+        cable.heal();
+        let healed = tokio::time::timeout(SOON, stream.read_u8()).await;
+        cable.forget();
+        stream.write_all(b"c").await.unwrap();
+        let forgotten = tokio::time::timeout(Duration::from_millis(200), stream.read_u8()).await;
+
+        assert!(stalled.is_err(), "a stalled line carried a byte");
+        assert_eq!(healed.unwrap().unwrap(), b'b');
+        assert!(forgotten.is_err(), "a forgotten connection carried a byte");
+        assert_eq!(exchange(cable.tunnel, b"later").await.unwrap(), b"later");
+    }
+
+    #[tokio::test]
+    async fn datagrams_pass_and_are_lost_alone_when_told() {
+        let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = far.local_addr().unwrap();
+        let cable = Cable::between(address, address).await;
+        let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        near.connect(cable.tunnel).await.unwrap();
+        let mut buffer = [0; 16];
+
+        near.send(b"ping").await.unwrap();
+        let (length, from) = far.recv_from(&mut buffer).await.unwrap();
+        far.send_to(b"pong", from).await.unwrap();
+        let back = near.recv(&mut buffer).await.unwrap();
+        cable.drop_udp();
+        near.send(b"lost").await.unwrap();
+        let lost = tokio::time::timeout(Duration::from_millis(200), far.recv(&mut buffer)).await;
+
+        assert_eq!((length, back), (4, 4));
+        assert!(lost.is_err(), "a lost datagram arrived");
     }
 }
