@@ -8,6 +8,8 @@ mod admission;
 mod environment;
 mod error;
 mod exposure;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod name;
 mod presence;
 mod principal;
@@ -24,7 +26,11 @@ use std::{
 
 use jiff::Timestamp;
 use tracing::info;
-use wire::{id::EnvironmentId, key::PublicKey, token::RelayAddress};
+use wire::{
+    id::{EnvironmentId, RequestId},
+    key::PublicKey,
+    token::RelayAddress,
+};
 use zeroize::Zeroizing;
 
 pub use self::{
@@ -144,6 +150,11 @@ impl Control {
     /// Where the store does not answer.
     pub async fn check_ready(&self) -> Result<(), Error> {
         Ok(self.store.ping().await?)
+    }
+
+    /// Draws the id of a request that brought none.
+    pub fn draw_request_id(&self) -> RequestId {
+        RequestId::from_bytes(*self.random())
     }
 
     fn now(&self) -> Timestamp {

@@ -12,3 +12,5 @@ pub mod store;
 pub mod tls;
 
 pub mod control;
+
+pub mod http;
