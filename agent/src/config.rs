@@ -130,46 +130,38 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-struct Key {
-    name: &'static str,
-    set: fn(&mut Settings, &str) -> Result<(), String>,
-}
-
-/// Every key: the one table that file, environment and command line share.
-const KEYS: &[Key] = &[
-    Key {
-        name: "docker_socket",
-        set: |to, text| Ok(to.docker_socket = path(text)?),
-    },
-    Key {
-        name: "log_format",
-        set: |to, text| Ok(to.log_format = log_format(text)?),
-    },
-    Key {
-        name: "log_level",
-        set: |to, text| Ok(to.log_level = log_level(text)?),
-    },
-    Key {
-        name: "policy",
-        set: |to, text| Ok(to.policy = PolicyPlace::Named(path(text)?)),
-    },
-    Key {
-        name: "sandbox",
-        set: |to, text| Ok(to.sandbox = sandbox(text)?),
-    },
-    Key {
-        name: "state_dir",
-        set: |to, text| Ok(to.state_dir = path(text)?),
-    },
-    Key {
-        name: "token_file",
-        set: |to, text| Ok(to.token_file = Some(path(text)?)),
-    },
-    Key {
-        name: "transport",
-        set: |to, text| Ok(to.transport = transport(text)?),
-    },
+/// Every key: the one list that file, environment and command line share.
+const KEYS: &[&str] = &[
+    "docker_socket",
+    "log_format",
+    "log_level",
+    "policy",
+    "sandbox",
+    "state_dir",
+    "token_file",
+    "transport",
 ];
+
+/// Sets one of [`KEYS`]; the error says what was expected.
+fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
+    match key {
+        "docker_socket" => settings.docker_socket = path(text)?,
+        "log_format" => settings.log_format = log_format(text)?,
+        "log_level" => settings.log_level = log_level(text)?,
+        "policy" => settings.policy = PolicyPlace::Named(path(text)?),
+        "sandbox" => settings.sandbox = sandbox(text)?,
+        "state_dir" => settings.state_dir = path(text)?,
+        "token_file" => settings.token_file = Some(path(text)?),
+        "transport" => settings.transport = transport(text)?,
+        unknown => {
+            return Err(format!(
+                "unknown key `{unknown}`: expected {}",
+                alternatives(KEYS)
+            ));
+        }
+    }
+    Ok(())
+}
 
 /// A key given on the command line: its name in [`Settings`], and its text.
 pub type Flag = (&'static str, String);
@@ -195,18 +187,17 @@ pub fn load(
         let name = variable(key);
         let given = environment.iter().find(|(variable, _)| *variable == *name);
         if let Some((_, value)) = given.filter(|(_, value)| !value.is_empty()) {
-            let text = value.to_str().ok_or("is not UTF-8".to_owned());
-            let applied = text.and_then(|text| (key.set)(&mut settings, text));
+            let text = value.to_str().ok_or_else(|| "is not UTF-8".to_owned());
+            let applied = text.and_then(|text| set(&mut settings, key, text));
             mistakes.extend(applied.err().map(|problem| Mistake {
                 place: name,
                 problem,
             }));
         }
     }
-    for (name, text) in flags {
-        let key = KEYS.iter().find(|key| key.name == *name);
-        let applied = key.map_or(Ok(()), |key| (key.set)(&mut settings, text));
-        let place = || format!("--{}", name.replace('_', "-"));
+    for (key, text) in flags {
+        let applied = set(&mut settings, key, text);
+        let place = || format!("--{}", key.replace('_', "-"));
         mistakes.extend(applied.err().map(|problem| Mistake {
             place: place(),
             problem,
@@ -233,8 +224,8 @@ pub fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<String> {
         .collect()
 }
 
-fn variable(key: &Key) -> String {
-    format!("{ENVIRONMENT_PREFIX}{}", key.name.to_ascii_uppercase())
+fn variable(key: &str) -> String {
+    format!("{ENVIRONMENT_PREFIX}{}", key.to_ascii_uppercase())
 }
 
 fn read_file(
@@ -275,27 +266,21 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 fn apply_file(settings: &mut Settings, text: &str, mistakes: &mut Vec<Mistake>) {
     let document = Document::parse(text, mistakes);
     for (name, value) in &document.table {
-        let Some(key) = KEYS.iter().find(|key| key.name == name.get_ref().as_ref()) else {
-            let known: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-            let problem = format!(
-                "unknown key `{}`: expected {}",
-                name.get_ref(),
-                alternatives(&known)
-            );
-            mistakes.push(document.mistake(name, problem));
-            continue;
-        };
-        let Some(text) = value.get_ref().as_str() else {
-            let problem = format!(
-                "`{}` must be a string, not {}",
-                key.name,
-                kind(value.get_ref())
-            );
-            mistakes.push(document.mistake(value, problem));
-            continue;
-        };
-        if let Err(problem) = (key.set)(settings, text) {
-            mistakes.push(document.mistake(value, format!("`{}`: {problem}", key.name)));
+        let key = name.get_ref().as_ref();
+        match value.get_ref().as_str() {
+            _ if !KEYS.contains(&key) => {
+                let problem = format!("unknown key `{key}`: expected {}", alternatives(KEYS));
+                mistakes.push(document.mistake(name, problem));
+            }
+            Some(text) => {
+                if let Err(problem) = set(settings, key, text) {
+                    mistakes.push(document.mistake(value, format!("`{key}`: {problem}")));
+                }
+            }
+            None => {
+                let problem = format!("`{key}` must be a string, not {}", kind(value.get_ref()));
+                mistakes.push(document.mistake(value, problem));
+            }
         }
     }
 }

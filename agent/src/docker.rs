@@ -3,10 +3,14 @@
 //! Asked when a session opens and every 30 seconds. Connecting to the socket comes
 //! first, because its error tells a missing socket from a forbidden one.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bollard::{API_DEFAULT_VERSION, Docker};
-use tokio::{net::UnixStream, sync::watch, time::timeout};
+use tokio::{
+    net::UnixStream,
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use wire::message::{self, docker::State};
 
@@ -109,6 +113,8 @@ pub struct Watcher {
     pub policy: watch::Receiver<PolicyInForce>,
     /// Where the answer goes.
     pub health: watch::Sender<Health>,
+    /// Has it asked at once.
+    pub ask: Arc<Notify>,
 }
 
 impl Watcher {
@@ -127,6 +133,7 @@ impl Watcher {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(ASK_EVERY) => {}
+                () = self.ask.notified() => {}
                 changed = self.policy.changed() => {
                     if changed.is_err() {
                         return;

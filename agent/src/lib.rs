@@ -1,11 +1,36 @@
-//! agent.
+//! The customer's process: dials out to the relay, never listens, and serves streams
+//! to the Docker Engine and to those services that the customer's policy names.
+//!
+//! The modules stand on floors, and imports run down only:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 | [`file`], [`state_dir`], [`strict_toml`], [`host`] |
+//! | 1 | [`config`], [`policy`], [`identity`], [`token`], [`audit`], [`cli`] |
+//! | 2 | [`enrol`], [`policy_file`], [`sandbox`], [`status`], [`log`] |
+//! | 3 | [`docker`] |
+//! | 4 | [`report`], [`view`], [`work`] |
+//! | 5 | [`supervisor`] |
+//! | 6 | [`run`] |
+
+pub mod audit;
+pub mod cli;
 pub mod config;
 pub mod docker;
+pub mod enrol;
 pub mod file;
+pub mod host;
 pub mod identity;
+pub mod log;
 pub mod policy;
 pub mod policy_file;
+pub mod report;
+pub mod run;
 pub mod sandbox;
 pub mod state_dir;
 pub mod status;
 pub mod strict_toml;
+pub mod supervisor;
+pub mod token;
+pub mod view;
+pub mod work;

@@ -1,2 +1,65 @@
-//! Process entry.
-fn main() {}
+//! `sternline-agent`: reads the command line, and hands over.
+
+use std::{env, ffi::OsString, process::ExitCode};
+
+use agent::{
+    cli::{Cli, Command, RunArgs, StatusArgs},
+    config, log, run, status,
+    token::{self, TOKEN_VARIABLE, TokenSources},
+};
+use clap::Parser;
+
+/// As in sysexits.h: something must be corrected before another start.
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(arguments) => start(arguments),
+        Command::Status(arguments) => show(&arguments),
+    }
+}
+
+fn start(arguments: RunArgs) -> ExitCode {
+    // First of all, while nobody has had time to look at the command line.
+    let still_visible = arguments.token.as_deref().map(token::move_out_of_arguments);
+    let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+    let config = arguments.places.config.as_deref();
+    let settings = match config::load(config, &arguments.flags(), &environment) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error.to_string()),
+    };
+    log::start(&settings);
+    if let Some(error) = still_visible {
+        tracing::warn!(%error, "the token stays visible in the list of processes");
+    }
+    for name in config::unknown_variables(&environment) {
+        tracing::warn!(name, "an unknown variable is ignored");
+    }
+    let sources = TokenSources {
+        argument: arguments.token,
+        file_argument: arguments.token_file,
+        variable: env::var_os(TOKEN_VARIABLE),
+        file: settings.token_file.clone(),
+    };
+    match run::run(settings, sources) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn show(arguments: &StatusArgs) -> ExitCode {
+    let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+    let config = arguments.places.config.as_deref();
+    match config::load(config, &arguments.places.flags(), &environment) {
+        Ok(settings) => status::show::run(&settings.state_dir, arguments),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(problem: &str) -> ExitCode {
+    anstream::eprintln!("sternline-agent: {problem}");
+    ExitCode::from(EXIT_CONFIG)
+}

@@ -7,7 +7,10 @@
 //! kernel cannot enforce is said, in the log, in `status` and to the vendor; and
 //! what is said about `listen` was tried.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use rustix::{
     io::Errno,
@@ -57,17 +60,23 @@ pub struct NotEnforced(String);
 impl Needs {
     /// What an agent with these settings needs.
     pub fn of(settings: &Settings) -> Self {
-        let folder = |path: &std::path::Path| match path.parent() {
-            Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
-            Some(folder) => folder.to_owned(),
-            None => path.to_owned(),
-        };
+        let policy = settings.policy.path();
+        let target = policy.canonicalize().unwrap_or_else(|_| policy.to_owned());
         Self {
             state_dir: settings.state_dir.clone(),
-            // The folder, because editors replace a file by renaming another.
-            read: vec![folder(settings.policy.path())],
+            read: vec![folder(policy), folder(&target)],
             docker_socket: settings.docker_socket.clone(),
         }
+    }
+}
+
+/// The folder of a file that may be replaced: editors do so by renaming another. One
+/// that lies in the root is taken alone; its folder would be everything.
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+        Some(folder) if folder.parent().is_some() => folder.to_owned(),
+        Some(_) | None => path.to_owned(),
     }
 }
 

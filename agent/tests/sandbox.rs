@@ -1,6 +1,8 @@
 //! The sandbox, tried from within: each test starts this binary again as a child,
 //! because a fence can never be taken down.
 
+#![expect(clippy::unwrap_used, reason = "the helpers below are tests, too")]
+
 use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},

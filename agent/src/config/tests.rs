@@ -106,10 +106,6 @@ fn the_example_configuration_is_valid_and_names_every_key() {
 
     assert!(loaded.is_ok(), "{}", loaded.unwrap_err());
     for key in KEYS {
-        assert!(
-            text.contains(&format!("{} = ", key.name)),
-            "{} is missing",
-            key.name
-        );
+        assert!(text.contains(&format!("{key} = ")), "{key} is missing");
     }
 }

@@ -130,7 +130,9 @@ fn the_example_policy_is_valid() {
 proptest! {
     #[test]
     fn any_text_is_a_policy_or_an_error(text in ".{0,200}") {
-        let _ = Policy::parse(&text);
+        if let Err(error) = Policy::parse(&text) {
+            prop_assert!(!error.0.is_empty());
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `sternline-agent status`: reads the file, and says how far it can be believed.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, path::Path, process::ExitCode, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Pid;
 
-use super::{FRESH_FOR, LastError, State, Status, Written};
+use super::{FRESH_FOR, LastError, STATUS_FILE, State, Status, Written};
+use crate::cli::StatusArgs;
 
 /// How far a status file can be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,46 @@ pub enum Belief {
     Dead,
     /// Not written for this long; the process hangs, or the disk is full.
     Stale(Duration),
+}
+
+/// Shows the status of the agent with this state directory.
+pub fn run(state_dir: &Path, arguments: &StatusArgs) -> ExitCode {
+    let status = match read(&state_dir.join(STATUS_FILE)) {
+        Ok(status) => status,
+        Err(problem) => {
+            anstream::eprintln!("sternline-agent: {problem}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let belief = believe(&status, &Written::now(), is_alive);
+    if arguments.healthcheck {
+        return match health(&status, belief) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                anstream::println!("{problem}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if arguments.json {
+        anstream::println!("{}", to_json(&status, belief));
+    } else {
+        anstream::print!("{}", render(&status, belief, Timestamp::now()));
+    }
+    ExitCode::SUCCESS
+}
+
+/// The file's content, and how far it can be believed.
+fn to_json(status: &Status, belief: Belief) -> String {
+    let (running, age) = match belief {
+        Belief::Fresh => (true, None),
+        Belief::Dead => (false, None),
+        Belief::Stale(age) => (true, Some(age.as_secs())),
+    };
+    let mut value = serde_json::json!(status);
+    value["running"] = running.into();
+    value["silent_for_seconds"] = age.into();
+    format!("{value:#}")
 }
 
 /// Reads a status file.

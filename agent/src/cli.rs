@@ -1,0 +1,198 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Flag;
+
+/// Dials out to the vendor's relay and serves what the policy on this host allows.
+/// Never listens on anything.
+#[derive(Debug, Parser)]
+#[command(name = "sternline-agent", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Connect to the relay and serve, until SIGTERM.
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Show what the agent on this host is doing.
+    #[command(after_help = STATUS_HELP)]
+    Status(StatusArgs),
+}
+
+const RUN_HELP: &str = "\
+The token enrols this host once. Better than --token are --token-file FILE (with a
+file that only the agent's user may read) and the variable STERNLINE_TOKEN: a command
+line is visible to every user of the host until the program has read it and started
+itself again without it, a moment later; and it stays in the shell's history.
+
+Every option but --token and --config is also a key of the configuration file
+(docker_socket = \"…\") and a variable (STERNLINE_AGENT_DOCKER_SOCKET). An option wins
+over a variable, a variable over the file.
+
+SIGHUP reads the policy file again at once. Exit codes: 0 stopped in order, 74 the
+state directory cannot be used, 78 something must be corrected before another start
+(configuration, policy, token).";
+
+const STATUS_HELP: &str = "\
+With --healthcheck nothing is printed while the agent is online, and the exit code is
+0; else one line says why not, and it is 1. For a container:
+
+  HEALTHCHECK CMD [\"sternline-agent\", \"status\", \"--healthcheck\"]";
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The enrolment token itself; --token-file is better, see below
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// A file that holds the enrolment token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The customer's policy [default: /etc/sternline-agent/policy.toml where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// How to reach the relay: auto, quic, ws or ws-443 [default: auto]
+    #[arg(long, value_name = "TRANSPORT")]
+    pub transport: Option<String>,
+    /// The Docker Engine's socket [default: /var/run/docker.sock]
+    #[arg(long, value_name = "PATH")]
+    pub docker_socket: Option<String>,
+    /// Run with what the kernel can enforce (best-effort), or only with all (required)
+    #[arg(long, value_name = "DEMAND")]
+    pub sandbox: Option<String>,
+    /// Log lines as text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// error, warn, info, debug or trace, or target=level,… [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long, conflicts_with = "healthcheck")]
+    pub json: bool,
+    /// Print nothing and exit with 0 if the agent is online, else say why not and exit with 1
+    #[arg(long)]
+    pub healthcheck: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Where things are; for every command.
+#[derive(Debug, Args)]
+pub struct Places {
+    /// Identity, status and audit log [default: /var/lib/sternline-agent]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<String>,
+    /// The configuration [default: /etc/sternline-agent/config.toml where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The options that are keys of the configuration.
+    pub fn flags(&self) -> Vec<Flag> {
+        let token_file = self
+            .token_file
+            .as_ref()
+            .map(|path| path.to_string_lossy().into_owned());
+        let given = [
+            ("policy", &self.policy),
+            ("transport", &self.transport),
+            ("docker_socket", &self.docker_socket),
+            ("sandbox", &self.sandbox),
+            ("log_format", &self.log_format),
+            ("log_level", &self.log_level),
+            ("token_file", &token_file),
+        ];
+        let given = given
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, text.clone()?)));
+        given.chain(self.places.flags()).collect()
+    }
+}
+
+impl Places {
+    /// The options that are keys of the configuration.
+    pub fn flags(&self) -> Vec<Flag> {
+        self.state_dir
+            .iter()
+            .map(|text| ("state_dir", text.clone()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_reaches_the_configuration() {
+        let cli = Cli::try_parse_from([
+            "sternline-agent",
+            "run",
+            "--policy",
+            "/p",
+            "--transport",
+            "ws",
+            "--docker-socket",
+            "/d",
+            "--sandbox",
+            "required",
+            "--log-format",
+            "json",
+            "--log-level",
+            "debug",
+            "--token-file",
+            "/t",
+            "--state-dir",
+            "/s",
+        ]);
+        let Command::Run(run) = cli.unwrap().command else {
+            unreachable!()
+        };
+
+        let settings = crate::config::load(None, &run.flags(), &[]).unwrap();
+
+        assert_eq!(settings.state_dir, PathBuf::from("/s"));
+        assert_eq!(settings.token_file, Some("/t".into()));
+        assert_eq!(settings.docker_socket, PathBuf::from("/d"));
+        assert_eq!(run.flags().len(), 8);
+    }
+
+    #[test]
+    fn a_token_and_a_token_file_at_once_are_refused() {
+        let both = [
+            "sternline-agent",
+            "run",
+            "--token",
+            "x",
+            "--token-file",
+            "/t",
+        ];
+
+        assert!(Cli::try_parse_from(both).is_err());
+    }
+}

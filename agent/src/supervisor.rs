@@ -1,0 +1,479 @@
+//! Keeps the session: dials, serves, backs off, again, for as long as the process lives.
+//!
+//! ```text
+//!            ┌────────── pause ◄───────────┐
+//!            ▼                             │
+//!  start ─► dial ─► serve ─► lost ─► backing off / refused
+//!            │
+//!            └─ a token that is refused for good ─► exit 78
+//! ```
+//!
+//! An enrolled agent never gives up: what the relay refuses today a person at the
+//! relay can mend, and nobody shall have to touch the customer's host for it.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tunnel::{
+    Closed, Credential, DialError, DialOptions, Dialled, KeyPair, Session, TransportChoice, Trust,
+    World,
+};
+use wire::{
+    backoff::Backoff,
+    close::{CloseCode, RefusalCode, Retry},
+    id::InstanceId,
+    key::Secret,
+    limits::CLOSE_TIMEOUT,
+    message::control,
+    token::EnrolToken,
+    transport::Transport,
+};
+
+use crate::{
+    docker::Health,
+    enrol::{self, address_text},
+    host::Host,
+    identity::{self, Identity, Stage},
+    policy_file::PolicyInForce,
+    report,
+    state_dir::StateDir,
+    status::{Board, LastError, State},
+    work::Work,
+};
+
+/// How often the figures of a session go to the status.
+const FIGURES_EVERY: Duration = Duration::from_secs(5);
+
+/// The enrolment token is refused: only a person can help, so the process ends.
+#[derive(Debug, Error)]
+#[error("the relay refuses the enrolment token: {message}; {advice}")]
+pub struct TokenRefused {
+    message: String,
+    advice: String,
+}
+
+/// Everything that the supervisor owns or looks at.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// The seams to the world.
+    pub world: World,
+    /// Where the identity is saved.
+    pub state: StateDir,
+    /// Who this agent is.
+    pub identity: Identity,
+    /// The enrolment token's secret, until enrolled.
+    pub secret: Option<Secret>,
+    /// See [`enrol::Start::spare`].
+    pub spare: Option<EnrolToken>,
+    /// The only transport to dial with, or every one.
+    pub transport: Option<Transport>,
+    /// This run of the process.
+    pub instance: InstanceId,
+    /// What a person can see.
+    pub board: Arc<Board>,
+    /// Serves streams.
+    pub work: Work,
+    /// What was told at the last report.
+    pub facts: Facts,
+    /// Told to stop the process.
+    pub stop: CancellationToken,
+}
+
+/// What goes into a report.
+#[derive(Debug)]
+pub struct Facts {
+    /// The host.
+    pub host: Host,
+    /// What the kernel enforces, in words.
+    pub sandbox: String,
+    /// The Docker Engine, as it changes.
+    pub docker: watch::Receiver<Health>,
+    /// Has the Engine asked at once.
+    pub ask_docker: Arc<Notify>,
+    /// The policy, as it changes.
+    pub policy: watch::Receiver<PolicyInForce>,
+}
+
+/// How one attempt or session ended.
+struct Ended {
+    retry: Retry,
+    refusal: bool,
+    unknown_here: bool,
+    error: LastError,
+}
+
+/// What happened during a session; acted upon after the wait.
+enum Event {
+    Closed(Closed),
+    Control(Option<Box<control::Message>>),
+    Facts,
+    Figures,
+    Stop,
+}
+
+impl Supervisor {
+    /// Keeps the session until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenRefused`], during enrolment only.
+    pub async fn run(mut self) -> Result<(), TokenRefused> {
+        let mut backoff = Backoff::new();
+        let mut window = Duration::ZERO;
+        while !self.stop.is_cancelled() {
+            self.show_dialling();
+            let Some(ended) = self.attempt(&mut backoff, &mut window).await else {
+                break;
+            };
+            if ended.unknown_here && self.enrol_again() {
+                continue;
+            }
+            let is_enrolling = matches!(self.identity.stage, Stage::Enrolling);
+            if is_enrolling && ended.refusal && ended.retry == Retry::Never {
+                let LastError {
+                    message, advice, ..
+                } = ended.error.clone();
+                self.show_waiting(&ended, None, &backoff);
+                return Err(TokenRefused { message, advice });
+            }
+            let now = self.world.clock.now();
+            let pause = backoff.next_delay(now, window, ended.retry, self.world.random_unit());
+            self.show_waiting(&ended, pause, &backoff);
+            self.pause(pause).await;
+        }
+        self.board.update(|status| {
+            status.state = State::Stopped;
+            status.next_attempt_at = None;
+        });
+        Ok(())
+    }
+
+    /// Dials and, where that works, serves the session to its end. `None`: told to stop.
+    async fn attempt(&mut self, backoff: &mut Backoff, window: &mut Duration) -> Option<Ended> {
+        let options = self.options();
+        let credential = self.credential();
+        let dialled = tokio::select! {
+            () = self.stop.cancelled() => return None,
+            dialled = tunnel::dial(&self.world, &options, &credential) => dialled,
+        };
+        let dialled = match dialled {
+            Ok(dialled) => dialled,
+            Err(error) => return Some(Ended::of_dial(&error)),
+        };
+        backoff.on_connected(self.world.clock.now());
+        *window = dialled.welcome.reconnect_window;
+        self.welcome(&dialled);
+        let closed = self.serve(&dialled.session, window).await;
+        backoff.on_lost(self.world.clock.now());
+        closed.map(|closed| Ended::of_session(&closed))
+    }
+
+    fn options(&self) -> DialOptions {
+        DialOptions {
+            addresses: self.identity.addresses.clone(),
+            transports: self
+                .transport
+                .map_or(TransportChoice::Auto, TransportChoice::Only),
+            trust: Trust::Identity(self.identity.relay_identity),
+            software: report::SOFTWARE.to_owned(),
+            instance: self.instance,
+        }
+    }
+
+    fn credential(&self) -> Credential {
+        let key = KeyPair::from_seed(&self.identity.seed);
+        let start_counter = self.identity.start_counter;
+        match (self.identity.stage, &self.secret) {
+            (Stage::Enrolled(agent_id), _) => Credential::Known {
+                agent_id,
+                key,
+                start_counter,
+            },
+            (Stage::Enrolling, Some(secret)) => Credential::Enrol {
+                secret: secret.clone(),
+                key,
+                start_counter,
+            },
+            (Stage::Enrolling, None) => unreachable!("an enrolment starts with its token"),
+        }
+    }
+
+    /// Takes note of what the relay's welcome says.
+    fn welcome(&mut self, dialled: &Dialled) {
+        let Dialled {
+            welcome,
+            transport,
+            address,
+            remote,
+            ..
+        } = dialled;
+        tracing::info!(
+            session_id = %welcome.session_id, transport = %transport.as_str(),
+            environment = welcome.environment, epoch = ?welcome.epoch, "session opened"
+        );
+        tracing::debug!(%remote, "relay");
+        if let (Stage::Enrolling, Some(agent_id)) = (self.identity.stage, welcome.agent_id) {
+            self.identity.stage = Stage::Enrolled(agent_id);
+            self.identity.environment.clone_from(&welcome.environment);
+            self.secret = None;
+            tracing::info!(%agent_id, environment = welcome.environment, "enrolled");
+            self.save();
+        }
+        let agent_id = match self.identity.stage {
+            Stage::Enrolled(agent_id) => Some(agent_id.to_string()),
+            Stage::Enrolling => None,
+        };
+        self.board.update(|status| {
+            status.state = State::Online;
+            status.agent_id = agent_id;
+            status.environment.clone_from(&welcome.environment);
+            status.relay_address = address_text(std::slice::from_ref(address));
+            status.transport = Some(transport.as_str().to_owned());
+            status.connected_since = Some(Timestamp::now());
+            status.last_heard = status.connected_since;
+            status.next_attempt_at = None;
+            status.attempt = 0;
+        });
+    }
+
+    /// A full disk does not end the session. What is on the disk then still holds
+    /// this key, and the token finishes its enrolment once more after a restart.
+    fn save(&self) {
+        if let Err(error) = identity::save(&self.state, &self.identity) {
+            tracing::error!(%error, "the enrolment is not on the disk; keep the token until it is");
+        }
+    }
+
+    /// Serves until the session ends. `None`: told to stop, and the relay was told.
+    async fn serve(&mut self, session: &Session, window: &mut Duration) -> Option<Closed> {
+        self.work
+            .tasks
+            .spawn(self.work.clone().serve(session.clone()));
+        self.facts.ask_docker.notify_one();
+        self.report(session);
+        let mut figures = tokio::time::interval(FIGURES_EVERY);
+        let mut control_open = true;
+        loop {
+            let event = tokio::select! {
+                () = self.stop.cancelled() => Event::Stop,
+                closed = session.closed() => Event::Closed(closed),
+                message = session.recv_control(), if control_open => {
+                    Event::Control(message.map(Box::new))
+                }
+                () = self.facts.changed() => Event::Facts,
+                _ = figures.tick() => Event::Figures,
+            };
+            match event {
+                Event::Closed(closed) => return Some(closed),
+                Event::Control(Some(message)) => hear(*message, window),
+                Event::Control(None) => control_open = false,
+                Event::Facts => self.report(session),
+                Event::Figures => self.show_figures(session),
+                Event::Stop => {
+                    session.close(CloseCode::Shutdown, "the agent stops");
+                    // The relay may be gone; the process is not kept from ending.
+                    drop(tokio::time::timeout(CLOSE_TIMEOUT, session.closed()).await);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, session: &Session) {
+        let docker = self.facts.docker.borrow_and_update().clone();
+        let policy = self.facts.policy.borrow_and_update().policy.clone();
+        let message = report::compose(&self.facts.host, &self.facts.sandbox, &docker, &policy);
+        // A session that ends under the report gets the next one when it is back.
+        drop(session.send_control(message));
+    }
+
+    /// The relay does not know this identity, and another token was given: the
+    /// environment was removed and added again. Begins anew with a fresh key.
+    fn enrol_again(&mut self) -> bool {
+        let Some(token) = self.spare.take() else {
+            return false;
+        };
+        let seed = Secret::from_bytes(self.world.random());
+        let start = enrol::begin(token, seed, tunnel::sha256);
+        let identity = Identity {
+            start_counter: self.identity.start_counter,
+            ..start.identity
+        };
+        if let Err(error) = identity::save(&self.state, &identity) {
+            tracing::error!(%error, "cannot enrol again");
+            return false;
+        }
+        tracing::info!("the relay no longer knows this agent: enrolling again with the new token");
+        self.identity = identity;
+        self.secret = start.secret;
+        true
+    }
+
+    async fn pause(&self, pause: Option<Duration>) {
+        let elapsed = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = elapsed => {}
+        }
+    }
+
+    fn show_dialling(&self) {
+        let state = match self.identity.stage {
+            Stage::Enrolling => State::Enrolling,
+            Stage::Enrolled(_) => State::Connecting,
+        };
+        self.board.update(|status| {
+            status.state = state;
+            status.next_attempt_at = None;
+        });
+    }
+
+    fn show_waiting(&self, ended: &Ended, pause: Option<Duration>, backoff: &Backoff) {
+        let LastError {
+            code,
+            message,
+            advice,
+            ..
+        } = &ended.error;
+        tracing::warn!(
+            code, error = message, advice, attempt = backoff.attempt(), retry_in = ?pause,
+            "no session"
+        );
+        let is_refused = ended.refusal && ended.retry != Retry::Backoff;
+        let next = pause.and_then(|pause| SignedDuration::try_from(pause).ok());
+        self.board.update(|status| {
+            status.state = if is_refused {
+                State::Refused
+            } else {
+                State::BackingOff
+            };
+            status.transport = None;
+            status.rtt_ms = None;
+            status.connected_since = None;
+            status.streams_open = 0;
+            status.last_error = Some(ended.error.clone());
+            status.attempt = backoff.attempt();
+            status.next_attempt_at = next.and_then(|next| Timestamp::now().checked_add(next).ok());
+        });
+    }
+
+    fn show_figures(&self, session: &Session) {
+        let stats = session.stats();
+        let silent = SignedDuration::try_from(stats.last_heard.elapsed()).unwrap_or_default();
+        self.board.update(|status| {
+            // Tenths suffice, and a figure that stands still is not written again.
+            status.rtt_ms = stats
+                .rtt
+                .map(|rtt| (rtt.as_secs_f64() * 10_000.0).round() / 10.0);
+            status.last_heard = Timestamp::now().checked_sub(silent).ok();
+            status.streams_open = stats.streams_open;
+        });
+    }
+}
+
+/// Follows what the relay says in a control message; one of a newer relay is ignored.
+fn hear(message: control::Message, window: &mut Duration) {
+    match message {
+        control::Message::ReconnectWindow(told) => {
+            *window = Duration::from_millis(told.window_ms.into());
+            tracing::debug!(?window, "reconnect window");
+        }
+        control::Message::AgentReport(_) => tracing::debug!("a report from the relay; ignored"),
+    }
+}
+
+impl Facts {
+    /// Waits until something of the report has changed.
+    ///
+    /// Cancel safe: a change stays marked until the next report.
+    async fn changed(&mut self) {
+        let changed = tokio::select! {
+            changed = self.docker.changed() => changed,
+            changed = self.policy.changed() => changed,
+        };
+        if changed.is_err() {
+            // The process is ending; there is nothing more to report.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Ended {
+    fn of_dial(error: &DialError) -> Self {
+        let refusal = error.refusal();
+        Self {
+            retry: error.retry(),
+            refusal: refusal.is_some(),
+            unknown_here: refusal == Some(RefusalCode::AgentUnknown),
+            error: LastError {
+                code: refusal
+                    .map_or_else(|| error.kind(), RefusalCode::as_str)
+                    .to_owned(),
+                message: error.to_string(),
+                advice: error.advice(),
+                at: Timestamp::now(),
+            },
+        }
+    }
+
+    fn of_session(closed: &Closed) -> Self {
+        let Closed {
+            code,
+            reason,
+            by_peer,
+        } = closed;
+        let who = if *by_peer {
+            "the relay closed the session"
+        } else {
+            "the session ended"
+        };
+        let reason = if reason.is_empty() {
+            code.as_str()
+        } else {
+            reason
+        };
+        Self {
+            retry: code.retry(),
+            refusal: *code == CloseCode::Revoked,
+            unknown_here: *code == CloseCode::Revoked,
+            error: LastError {
+                code: code.as_str().to_owned(),
+                message: format!("{who}: {reason}"),
+                advice: advice(*code).to_owned(),
+                at: Timestamp::now(),
+            },
+        }
+    }
+}
+
+/// What the person on this host can do about the end of a session.
+const fn advice(code: CloseCode) -> &'static str {
+    match code {
+        CloseCode::Superseded => {
+            "another process with this identity has connected: if the state directory was copied, stop one of the two"
+        }
+        CloseCode::Revoked => {
+            "the vendor has removed this environment: enrol again with a new token, or stop the agent"
+        }
+        CloseCode::ProtocolViolation => "update the agent or the relay; if it stays, report it",
+        CloseCode::HeartbeatTimeout | CloseCode::ConnectionLost => {
+            "nothing, unless it happens often: then look for what cuts connections on the way"
+        }
+        CloseCode::Shutdown
+        | CloseCode::HandshakeTimeout
+        | CloseCode::Overloaded
+        | CloseCode::InternalError
+        | CloseCode::Refused
+        | CloseCode::Goaway
+        | CloseCode::NotResumable
+        | CloseCode::Unknown(_) => "",
+    }
+}

@@ -1,0 +1,83 @@
+//! What of the parts goes to the status: identity, sandbox, Docker, policy.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    docker::Health,
+    enrol::address_text,
+    identity::{Identity, Stage},
+    policy_file::PolicyInForce,
+    sandbox::Sandbox,
+    status::{Board, PolicyStatus, State, Status, Written},
+};
+
+/// Keeps what is known of Docker and the policy in the status.
+pub async fn keep_shown(
+    board: Arc<Board>,
+    mut docker: watch::Receiver<Health>,
+    mut policy: watch::Receiver<PolicyInForce>,
+    policy_path: PathBuf,
+) {
+    loop {
+        let docker_status = docker.borrow_and_update().to_status();
+        let policy_status = policy_status(&policy.borrow_and_update(), &policy_path);
+        board.update(|status| {
+            status.docker = docker_status;
+            status.policy = policy_status;
+        });
+        // Either sender is dropped when the process ends.
+        let changed = tokio::select! {
+            changed = docker.changed() => changed,
+            changed = policy.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+fn policy_status(in_force: &PolicyInForce, path: &Path) -> PolicyStatus {
+    PolicyStatus {
+        file: in_force.from_file.then(|| path.to_owned()),
+        ok: in_force.error.is_none(),
+        error: in_force.error.clone(),
+        allowed: in_force.policy.words(),
+    }
+}
+
+/// The status before the first dial.
+pub fn first(
+    identity: &Identity,
+    sandbox: &Sandbox,
+    policy: &PolicyInForce,
+    path: &Path,
+) -> Status {
+    let (state, agent_id) = match identity.stage {
+        Stage::Enrolling => (State::Enrolling, None),
+        Stage::Enrolled(agent_id) => (State::Connecting, Some(agent_id.to_string())),
+    };
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state,
+        environment: identity.environment.clone(),
+        agent_id,
+        relay_address: address_text(&identity.addresses),
+        transport: None,
+        rtt_ms: None,
+        connected_since: None,
+        last_heard: None,
+        last_error: None,
+        next_attempt_at: None,
+        attempt: 0,
+        docker: Health::Unknown.to_status(),
+        policy: policy_status(policy, path),
+        sandbox: sandbox.to_string(),
+        streams_open: 0,
+        written: Written::now(),
+    }
+}
