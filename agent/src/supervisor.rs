@@ -18,12 +18,11 @@ use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    Closed, Credential, DialError, DialOptions, Dialled, KeyPair, Session, TransportChoice, Trust,
-    World,
+    Closed, Credential, DialOptions, Dialled, KeyPair, Session, TransportChoice, Trust, World,
 };
 use wire::{
     backoff::Backoff,
-    close::{CloseCode, RefusalCode, Retry},
+    close::{CloseCode, Retry},
     id::InstanceId,
     key::Secret,
     limits::CLOSE_TIMEOUT,
@@ -43,6 +42,10 @@ use crate::{
     status::{Board, LastError, State},
     work::Work,
 };
+
+mod ended;
+
+use ended::Ended;
 
 /// How often the figures of a session go to the status.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
@@ -95,14 +98,6 @@ pub struct Facts {
     pub ask_docker: Arc<Notify>,
     /// The policy, as it changes.
     pub policy: watch::Receiver<PolicyInForce>,
-}
-
-/// How one attempt or session ended.
-struct Ended {
-    retry: Retry,
-    refusal: bool,
-    unknown_here: bool,
-    error: LastError,
 }
 
 /// What happened during a session; acted upon after the wait.
@@ -163,12 +158,14 @@ impl Supervisor {
             Ok(dialled) => dialled,
             Err(error) => return Some(Ended::of_dial(&error)),
         };
-        backoff.on_connected(self.world.clock.now());
+        let began = self.world.clock.now();
+        backoff.on_connected(began);
         *window = dialled.welcome.reconnect_window;
         self.welcome(&dialled);
         let closed = self.serve(&dialled.session, window).await;
-        backoff.on_lost(self.world.clock.now());
-        closed.map(|closed| Ended::of_session(&closed))
+        let now = self.world.clock.now();
+        backoff.on_lost(now);
+        closed.map(|closed| Ended::of_session(&closed, now.saturating_duration_since(began)))
     }
 
     fn options(&self) -> DialOptions {
@@ -403,77 +400,5 @@ impl Facts {
             // The process is ending; there is nothing more to report.
             std::future::pending::<()>().await;
         }
-    }
-}
-
-impl Ended {
-    fn of_dial(error: &DialError) -> Self {
-        let refusal = error.refusal();
-        Self {
-            retry: error.retry(),
-            refusal: refusal.is_some(),
-            unknown_here: refusal == Some(RefusalCode::AgentUnknown),
-            error: LastError {
-                code: refusal
-                    .map_or_else(|| error.kind(), RefusalCode::as_str)
-                    .to_owned(),
-                message: error.to_string(),
-                advice: error.advice(),
-                at: Timestamp::now(),
-            },
-        }
-    }
-
-    fn of_session(closed: &Closed) -> Self {
-        let Closed {
-            code,
-            reason,
-            by_peer,
-        } = closed;
-        let who = if *by_peer {
-            "the relay closed the session"
-        } else {
-            "the session ended"
-        };
-        let reason = if reason.is_empty() {
-            code.as_str()
-        } else {
-            reason
-        };
-        Self {
-            retry: code.retry(),
-            refusal: *code == CloseCode::Revoked,
-            unknown_here: *code == CloseCode::Revoked,
-            error: LastError {
-                code: code.as_str().to_owned(),
-                message: format!("{who}: {reason}"),
-                advice: advice(*code).to_owned(),
-                at: Timestamp::now(),
-            },
-        }
-    }
-}
-
-/// What the person on this host can do about the end of a session.
-const fn advice(code: CloseCode) -> &'static str {
-    match code {
-        CloseCode::Superseded => {
-            "another process with this identity has connected: if the state directory was copied, stop one of the two"
-        }
-        CloseCode::Revoked => {
-            "the vendor has removed this environment: enrol again with a new token, or stop the agent"
-        }
-        CloseCode::ProtocolViolation => "update the agent or the relay; if it stays, report it",
-        CloseCode::HeartbeatTimeout | CloseCode::ConnectionLost => {
-            "nothing, unless it happens often: then look for what cuts connections on the way"
-        }
-        CloseCode::Shutdown
-        | CloseCode::HandshakeTimeout
-        | CloseCode::Overloaded
-        | CloseCode::InternalError
-        | CloseCode::Refused
-        | CloseCode::Goaway
-        | CloseCode::NotResumable
-        | CloseCode::Unknown(_) => "",
     }
 }
