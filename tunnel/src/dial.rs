@@ -1,0 +1,396 @@
+//! One attempt to reach a relay: resolve, connect over the better transport with a
+//! head start, shake hands, and keep whichever session is welcomed first.
+
+use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
+
+use rustls::{RootCertStore, pki_types::ServerName};
+use tokio::{task::JoinSet, time::Instant};
+use tokio_rustls::TlsConnector;
+use wire::{
+    handshake::{Answer, EXPORTER_LABEL, Hello, Welcome},
+    id::{AgentId, InstanceId, Side},
+    key::{PublicKey, Secret},
+    limits::HANDSHAKE_TIMEOUT,
+    token::RelayAddress,
+    transport::{ParseTransportError, Transport},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    crypto::KeyPair,
+    handshake::Connection,
+    quic,
+    session::Session,
+    tls::{self, SeenCertificate},
+    websocket,
+    world::{BoxIo, World},
+};
+
+mod error;
+
+pub use error::{Cause, DialError};
+
+/// What a better transport gets ahead of the next one.
+const HEAD_START: Duration = Duration::from_millis(300);
+
+/// Which transports to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TransportChoice {
+    /// All, the better ones with a head start.
+    #[default]
+    Auto,
+    /// This one alone.
+    Only(Transport),
+}
+
+impl FromStr for TransportChoice {
+    type Err = ParseTransportError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTransportError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            text => text.parse().map(Self::Only),
+        }
+    }
+}
+
+impl fmt::Display for TransportChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Only(transport) => transport.fmt(f),
+        }
+    }
+}
+
+/// How the relay is recognised.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// By its identity key, which it proves above TLS. Its certificate is not judged.
+    Identity(PublicKey),
+    /// By its certificate.
+    Certificates(Arc<RootCertStore>),
+}
+
+/// What is shown to the relay.
+#[derive(Debug)]
+pub enum Credential {
+    /// A one-time token, and the key to make known with it.
+    Enrol {
+        /// From the token.
+        secret: Secret,
+        /// The agent's own.
+        key: KeyPair,
+        /// How often the agent has started.
+        start_counter: u64,
+    },
+    /// A known agent.
+    Known {
+        /// From the welcome that enrolled it.
+        agent_id: AgentId,
+        /// The agent's own.
+        key: KeyPair,
+        /// How often the agent has started.
+        start_counter: u64,
+    },
+    /// An operator.
+    Operator {
+        /// A bearer token of the API.
+        api_token: Zeroizing<String>,
+    },
+}
+
+/// Where to and how.
+#[derive(Debug, Clone)]
+pub struct DialOptions {
+    /// Tried in this order.
+    pub addresses: Vec<RelayAddress>,
+    /// Which transports.
+    pub transports: TransportChoice,
+    /// How the relay is recognised.
+    pub trust: Trust,
+    /// Program and version.
+    pub software: String,
+    /// The run of this process.
+    pub instance: InstanceId,
+}
+
+/// A session that was welcomed.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The session; its driver runs.
+    pub session: Session,
+    /// What the relay said.
+    pub welcome: Welcome,
+    /// Which of the addresses it was.
+    pub address: RelayAddress,
+    /// The other end's socket.
+    pub remote: SocketAddr,
+    /// What carries it.
+    pub transport: Transport,
+}
+
+/// Tries every address over every transport asked for; the first welcome wins, and
+/// the others are dropped.
+///
+/// A refusal ends the attempt: the relay has answered, and another transport would
+/// get the same answer.
+///
+/// # Errors
+///
+/// The failure that says most of all that happened.
+pub async fn dial(
+    world: &World,
+    options: &DialOptions,
+    credential: &Credential,
+) -> Result<Dialled, DialError> {
+    let transports = match options.transports {
+        TransportChoice::Auto => Transport::ALL.to_vec(),
+        TransportChoice::Only(transport) => vec![transport],
+    };
+    let routes: Vec<_> = options
+        .addresses
+        .iter()
+        .flat_map(|address| {
+            transports
+                .iter()
+                .map(move |transport| (address.clone(), *transport))
+        })
+        .collect();
+    let mut worst = None;
+    let mut attempts = JoinSet::new();
+    let mut routes = routes.into_iter();
+    let mut next_at = Instant::now();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(next_at), if routes.len() > 0 => {
+                if let Some((address, transport)) = routes.next() {
+                    let route = Route::new(world, options, credential, address, transport);
+                    attempts.spawn(route.attempt());
+                    next_at = Instant::now() + HEAD_START;
+                }
+            }
+            Some(attempt) = attempts.join_next(), if !attempts.is_empty() => {
+                match attempt {
+                    Ok(Ok(dialled)) => return Ok(dialled),
+                    Ok(Err(error)) if error.refusal().is_some() => return Err(error),
+                    // Whoever waits behind a failed one need not wait any longer.
+                    Ok(Err(error)) => {
+                        next_at = Instant::now();
+                        worst = Some(DialError::more_telling(worst, error));
+                    }
+                    Err(error) => tracing::error!(%error, "an attempt to dial failed by itself"),
+                }
+            }
+            else => break,
+        }
+    }
+    Err(worst.unwrap_or_else(DialError::nowhere))
+}
+
+/// One address over one transport.
+struct Route {
+    world: World,
+    address: RelayAddress,
+    transport: Transport,
+    trust: Trust,
+    hello: Hello,
+    key: Option<KeyPair>,
+    seen: SeenCertificate,
+}
+
+impl Route {
+    fn new(
+        world: &World,
+        options: &DialOptions,
+        credential: &Credential,
+        address: RelayAddress,
+        transport: Transport,
+    ) -> Self {
+        let (shown, key) = credential.shown();
+        let hello = Hello {
+            instance: options.instance,
+            software: options.software.clone(),
+            credential: shown,
+            heartbeat_idle: transport.heartbeat_idle(),
+        };
+        Self {
+            world: world.clone(),
+            address,
+            transport,
+            trust: options.trust.clone(),
+            hello,
+            key,
+            seen: SeenCertificate::default(),
+        }
+    }
+
+    async fn attempt(self) -> Result<Dialled, DialError> {
+        let describe = (self.address.clone(), self.transport, self.seen.clone());
+        let result = match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.run()).await {
+            Ok(result) => result,
+            Err(_) => Err(Cause::TimedOut),
+        };
+        let (address, transport, seen) = describe;
+        result.map_err(|cause| DialError::new(address, transport, cause, seen.issuer()))
+    }
+
+    async fn run(mut self) -> Result<Dialled, Cause> {
+        let remotes = self.remotes().await?;
+        let (mut connection, remote) = self.connect_any(&remotes).await?;
+        let relay = match &self.trust {
+            Trust::Identity(key) => Some(*key),
+            Trust::Certificates(_) => None,
+        };
+        let hello = self.hello.clone();
+        let answer = connection
+            .introduce(relay, hello, self.key.take().as_ref())
+            .await?;
+        let welcome = match answer {
+            Answer::Welcome(welcome) => welcome,
+            Answer::Refusal(refusal) => return Err(Cause::Refused(refusal)),
+        };
+        let (session, driver) =
+            connection.begin(&self.world, &welcome, Side::Dialler, Arc::new(()));
+        // Owned by the session: it ends when the last handle is dropped.
+        drop(tokio::spawn(driver));
+        let Self {
+            address, transport, ..
+        } = self;
+        Ok(Dialled {
+            session,
+            welcome,
+            address,
+            remote,
+            transport,
+        })
+    }
+
+    async fn remotes(&self) -> Result<Vec<SocketAddr>, Cause> {
+        let port = match self.transport {
+            Transport::Quic | Transport::Ws => self.address.tunnel_port,
+            Transport::Ws443 => self.address.https_port,
+        };
+        let resolved = self.world.resolver.resolve(&self.address.host).await;
+        let addresses = resolved.map_err(Cause::Resolve)?;
+        if addresses.is_empty() {
+            return Err(Cause::Resolve(io::ErrorKind::NotFound.into()));
+        }
+        Ok(addresses
+            .into_iter()
+            .map(|address| SocketAddr::new(address, port))
+            .collect())
+    }
+
+    /// Tries the host's addresses in turn.
+    async fn connect_any(&self, remotes: &[SocketAddr]) -> Result<(Connection, SocketAddr), Cause> {
+        let mut last = Cause::TimedOut;
+        for remote in remotes {
+            match self.connect(*remote).await {
+                Ok(connection) => return Ok((connection, *remote)),
+                Err(cause) => last = cause,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect(&self, remote: SocketAddr) -> Result<Connection, Cause> {
+        match self.transport {
+            Transport::Quic => {
+                let socket = self.world.net.connect_udp(remote).map_err(Cause::Connect)?;
+                let tls = self.tls(tls::ALPN_QUIC);
+                let connection = quic::connect(socket, remote, &self.address.host, tls)
+                    .await
+                    .map_err(Cause::Connect)?;
+                Connection::over_dialled_quic(connection)
+                    .await
+                    .map_err(Cause::Connect)
+            }
+            Transport::Ws | Transport::Ws443 => self.connect_websocket(remote).await,
+        }
+    }
+
+    async fn connect_websocket(&self, remote: SocketAddr) -> Result<Connection, Cause> {
+        let tcp = self
+            .world
+            .net
+            .connect_tcp(remote)
+            .await
+            .map_err(Cause::Connect)?;
+        let name = ServerName::try_from(self.address.host.clone())
+            .map_err(|error| Cause::Connect(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let connector = TlsConnector::from(Arc::new(self.tls(tls::ALPN_HTTP)));
+        let tls = connector.connect(name, tcp).await.map_err(Cause::Tls)?;
+        let exporter = tls
+            .get_ref()
+            .1
+            .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
+            .map_err(|error| Cause::Tls(io::Error::other(error)))?;
+        let io: BoxIo = Box::new(tls);
+        let websocket = websocket::connect(io, &self.authority(remote.port())).await?;
+        Ok(Connection::over_websocket(
+            websocket,
+            exporter,
+            self.transport,
+        ))
+    }
+
+    fn tls(&self, alpn: &[u8]) -> rustls::ClientConfig {
+        match &self.trust {
+            Trust::Identity(_) => tls::identity_client(alpn, &self.seen),
+            Trust::Certificates(roots) => tls::certificate_client(alpn, roots),
+        }
+    }
+
+    /// The relay as an HTTP authority.
+    fn authority(&self, port: u16) -> String {
+        let host = &self.address.host;
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        };
+        if port == 443 {
+            host
+        } else {
+            format!("{host}:{port}")
+        }
+    }
+}
+
+impl Credential {
+    /// What goes into the hello, and the key that signs it.
+    fn shown(&self) -> (wire::handshake::Credential, Option<KeyPair>) {
+        match self {
+            Self::Enrol {
+                secret,
+                key,
+                start_counter,
+            } => (
+                wire::handshake::Credential::Enrol {
+                    secret: secret.clone(),
+                    public_key: key.public(),
+                    start_counter: *start_counter,
+                },
+                Some(key.clone()),
+            ),
+            Self::Known {
+                agent_id,
+                key,
+                start_counter,
+            } => (
+                wire::handshake::Credential::Known {
+                    agent_id: *agent_id,
+                    start_counter: *start_counter,
+                },
+                Some(key.clone()),
+            ),
+            Self::Operator { api_token } => (
+                wire::handshake::Credential::Operator {
+                    api_token: api_token.clone(),
+                },
+                None,
+            ),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Why a relay was not reached: what happened, whether to try again, what to do.
+
+use std::{fmt, io};
+
+use wire::{
+    close::{RefusalCode, Retry},
+    handshake::{HandshakeError, Refusal},
+    token::RelayAddress,
+    transport::Transport,
+};
+
+use crate::{handshake::ConnectionError, websocket::WebSocketError};
+
+/// Why one route to a relay failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Cause {
+    /// No address was configured.
+    Nowhere,
+    /// The name could not be resolved.
+    Resolve(io::Error),
+    /// No connection came about: refused, no route, reset.
+    Connect(io::Error),
+    /// No TLS came about, or the certificate was not trusted.
+    Tls(io::Error),
+    /// No WebSocket came about.
+    WebSocket(WebSocketError),
+    /// The session's handshake did not hold.
+    Handshake(ConnectionError),
+    /// The relay has answered, and refused.
+    Refused(Refusal),
+    /// Nothing was answered in time.
+    TimedOut,
+}
+
+impl From<ConnectionError> for Cause {
+    fn from(error: ConnectionError) -> Self {
+        Self::Handshake(error)
+    }
+}
+
+impl From<WebSocketError> for Cause {
+    fn from(error: WebSocketError) -> Self {
+        Self::WebSocket(error)
+    }
+}
+
+/// Why a relay was not reached.
+#[derive(Debug)]
+pub struct DialError {
+    address: Option<RelayAddress>,
+    transport: Option<Transport>,
+    cause: Cause,
+    /// Who issued the certificate that was shown.
+    issuer: Option<String>,
+}
+
+impl DialError {
+    pub(super) fn new(
+        address: RelayAddress,
+        transport: Transport,
+        cause: Cause,
+        issuer: Option<String>,
+    ) -> Self {
+        Self {
+            address: Some(address),
+            transport: Some(transport),
+            cause,
+            issuer,
+        }
+    }
+
+    pub(super) const fn nowhere() -> Self {
+        Self {
+            address: None,
+            transport: None,
+            cause: Cause::Nowhere,
+            issuer: None,
+        }
+    }
+
+    /// Of two failures the one that got further, because it says more.
+    pub(super) fn more_telling(earlier: Option<Self>, later: Self) -> Self {
+        match earlier {
+            Some(earlier) if earlier.depth() >= later.depth() => earlier,
+            _ => later,
+        }
+    }
+
+    const fn depth(&self) -> u8 {
+        match &self.cause {
+            Cause::Nowhere => 0,
+            Cause::TimedOut => 1,
+            Cause::Resolve(_) => 2,
+            Cause::Connect(_) => 3,
+            Cause::WebSocket(_) => 4,
+            Cause::Tls(_) => 5,
+            Cause::Handshake(_) => 6,
+            Cause::Refused(_) => 7,
+        }
+    }
+
+    /// What happened.
+    pub const fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// Which transport failed.
+    pub const fn transport(&self) -> Option<Transport> {
+        self.transport
+    }
+
+    /// The relay's refusal, where it was one.
+    pub const fn refusal(&self) -> Option<RefusalCode> {
+        match &self.cause {
+            Cause::Refused(refusal) => Some(refusal.code),
+            _ => None,
+        }
+    }
+
+    /// Whether and when to try again.
+    pub fn retry(&self) -> Retry {
+        match &self.cause {
+            Cause::Refused(refusal) => refusal.retry(),
+            _ => Retry::Backoff,
+        }
+    }
+
+    /// A bounded word for metrics and scripts.
+    pub const fn kind(&self) -> &'static str {
+        match &self.cause {
+            Cause::Nowhere => "no_address",
+            Cause::Resolve(_) => "resolve",
+            Cause::Connect(_) => "connect",
+            Cause::Tls(_) => "tls",
+            Cause::WebSocket(_) => "websocket",
+            Cause::Handshake(ConnectionError::Handshake(HandshakeError::Intercepted)) => {
+                "intercepted"
+            }
+            Cause::Handshake(ConnectionError::Handshake(HandshakeError::WrongIdentity {
+                ..
+            })) => "wrong_identity",
+            Cause::Handshake(_) => "handshake",
+            Cause::Refused(_) => "refused",
+            Cause::TimedOut => "timed_out",
+        }
+    }
+
+    /// What a person should do about it; empty where nothing is known to help.
+    pub fn advice(&self) -> String {
+        let (host, port) = match (&self.address, self.transport) {
+            (Some(address), Some(Transport::Ws443)) => (address.host.as_str(), address.https_port),
+            (Some(address), _) => (address.host.as_str(), address.tunnel_port),
+            (None, _) => ("the relay", 0),
+        };
+        let protocol = if self.transport == Some(Transport::Quic) {
+            "UDP"
+        } else {
+            "TCP"
+        };
+        match &self.cause {
+            Cause::Nowhere => "give the agent a token that names a relay".into(),
+            Cause::Resolve(_) => format!("check that this host's DNS knows {host}"),
+            Cause::Connect(_) | Cause::TimedOut => {
+                format!("allow outbound {protocol} to {host} port {port} in the firewall")
+            }
+            Cause::Tls(_) => format!(
+                "check that {host} port {port} is the relay itself, and give its CA if it has its own"
+            ),
+            Cause::WebSocket(_) => format!(
+                "a proxy or another service may answer on {host} port {port}; it must let WebSocket pass"
+            ),
+            Cause::Handshake(ConnectionError::Handshake(HandshakeError::Intercepted)) => {
+                let by = self.issuer.as_deref().unwrap_or("unknown");
+                format!("exempt {host} from TLS interception (the certificate's issuer is `{by}`)")
+            }
+            Cause::Handshake(ConnectionError::Handshake(HandshakeError::WrongIdentity {
+                ..
+            })) => "this is another relay than the token's; ask the vendor for a new token".into(),
+            Cause::Handshake(ConnectionError::Handshake(HandshakeError::VersionUnsupported {
+                ..
+            })) => "update the agent or the relay".into(),
+            Cause::Handshake(_) => String::new(),
+            Cause::Refused(refusal) => refusal.code.advice().into(),
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(address), Some(transport)) = (&self.address, self.transport) {
+            write!(f, "relay {} over {transport}: ", address.host)?;
+        }
+        match &self.cause {
+            Cause::Nowhere => f.write_str("no relay address is known"),
+            Cause::Resolve(error) => write!(f, "name not resolved: {error}"),
+            Cause::Connect(error) => write!(f, "no connection: {error}"),
+            Cause::Tls(error) => write!(f, "no TLS: {error}"),
+            Cause::WebSocket(error) => error.fmt(f),
+            Cause::Handshake(error) => error.fmt(f),
+            Cause::Refused(refusal) if refusal.reason.is_empty() => {
+                write!(f, "refused: {}", refusal.code)
+            }
+            Cause::Refused(refusal) => write!(f, "refused: {}: {}", refusal.code, refusal.reason),
+            Cause::TimedOut => write!(
+                f,
+                "nothing answered within {} s",
+                wire::limits::HANDSHAKE_TIMEOUT.as_secs()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DialError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Cause::Resolve(error) | Cause::Connect(error) | Cause::Tls(error) => Some(error),
+            Cause::WebSocket(error) => Some(error),
+            Cause::Handshake(error) => Some(error),
+            Cause::Nowhere | Cause::Refused(_) | Cause::TimedOut => None,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The session's handshake over a connection of either kind, and the session after.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt, StreamExt};
+use thiserror::Error;
+use tokio_tungstenite::tungstenite::Message;
+use wire::{
+    close::CloseCode,
+    frame::{self, DecodeError, Frame},
+    handshake::{
+        AcceptorHandshake, Answer, DiallerHandshake, Exporter, HandshakeError, Hello,
+        ReceivedHello, Refusal, Welcome,
+    },
+    id::Side,
+    key::PublicKey,
+    transport::Transport,
+};
+
+use crate::{
+    crypto::{KeyPair, verify},
+    quic::{self, QuicLink},
+    session::{Observe, Session, SessionOptions, framed, laned},
+    websocket::WebSocket,
+    world::World,
+};
+
+/// A connection whose transport is up, and whose session is not yet.
+#[derive(Debug)]
+pub struct Connection {
+    link: Link,
+    exporter: Exporter,
+    transport: Transport,
+}
+
+#[derive(Debug)]
+enum Link {
+    WebSocket {
+        websocket: Box<WebSocket>,
+        unread: Bytes,
+    },
+    Quic(Box<QuicLink>),
+}
+
+/// Why a handshake failed at this end.
+#[derive(Debug, Error)]
+pub enum ConnectionError {
+    /// The transport broke.
+    #[error("the connection broke during the handshake: {0}")]
+    Io(#[from] io::Error),
+    /// What arrived is no frame.
+    #[error("the other end does not speak the protocol: {0}")]
+    Decode(#[from] DecodeError),
+    /// The frames are not those of a handshake that holds.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+}
+
+impl Connection {
+    /// Over a WebSocket, `transport` being one of the two kinds.
+    pub fn over_websocket(websocket: WebSocket, exporter: Exporter, transport: Transport) -> Self {
+        let link = Link::WebSocket {
+            websocket: Box::new(websocket),
+            unread: Bytes::new(),
+        };
+        Self {
+            link,
+            exporter,
+            transport,
+        }
+    }
+
+    /// Over QUIC that the other end dialled.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke.
+    pub async fn over_accepted_quic(connection: quinn::Connection) -> io::Result<Self> {
+        let exporter = quic::exporter(&connection)?;
+        let link = Link::Quic(Box::new(quic::accepted(connection).await?));
+        Ok(Self {
+            link,
+            exporter,
+            transport: Transport::Quic,
+        })
+    }
+
+    /// Over QUIC that this end dialled.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke.
+    pub async fn over_dialled_quic(connection: quinn::Connection) -> io::Result<Self> {
+        let exporter = quic::exporter(&connection)?;
+        let link = Link::Quic(Box::new(quic::dialled(connection).await?));
+        Ok(Self {
+            link,
+            exporter,
+            transport: Transport::Quic,
+        })
+    }
+
+    /// What carries it.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// The dialler's half: who the other end is, then who this one is.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionError`]. A refusal is an answer.
+    pub async fn introduce(
+        &mut self,
+        relay: Option<PublicKey>,
+        hello: Hello,
+        key: Option<&KeyPair>,
+    ) -> Result<Answer, ConnectionError> {
+        let handshake = DiallerHandshake::new(self.exporter, relay, hello);
+        let challenge = self.recv().await?;
+        let sign = key.map(|key| |message: &[u8]| key.sign(message));
+        let sign = sign.as_ref().map(|sign| sign as wire::handshake::Sign<'_>);
+        let hello = handshake.handle_challenge(&challenge, &verify, sign)?;
+        self.send(&hello).await?;
+        let answer = self.recv().await?;
+        Ok(handshake.handle_answer(&answer)?)
+    }
+
+    /// The acceptor's half, up to the hello: judge it, then [`welcome`](Self::welcome)
+    /// or [`refuse`](Self::refuse).
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectionError`].
+    pub async fn challenge(
+        &mut self,
+        identity: &KeyPair,
+        node: &str,
+        nonce: [u8; 32],
+    ) -> Result<ReceivedHello, ConnectionError> {
+        let sign = |message: &[u8]| identity.sign(message);
+        let (handshake, challenge) =
+            AcceptorHandshake::start(self.exporter, identity.public(), node, nonce, &sign);
+        self.send(&challenge).await?;
+        let hello = self.recv().await?;
+        Ok(handshake.handle_hello(&hello)?)
+    }
+
+    /// Says why not, and ends the connection.
+    pub async fn refuse(mut self, refusal: &Refusal) {
+        // The other end may have gone already; then nobody is left to be told.
+        let _sent = self.send(&refusal.to_frame()).await;
+        match self.link {
+            Link::WebSocket { mut websocket, .. } => {
+                let _closed = SinkExt::close(&mut *websocket).await;
+            }
+            Link::Quic(mut link) => {
+                let _finished = link.send.finish();
+                let _read = tokio::time::timeout(REFUSAL_TIMEOUT, link.send.stopped()).await;
+                link.connection
+                    .close(quic::error_code(CloseCode::Refused), b"");
+            }
+        }
+    }
+
+    /// Says welcome, and begins the session.
+    ///
+    /// # Errors
+    ///
+    /// The transport broke.
+    pub async fn welcome(
+        mut self,
+        world: &World,
+        welcome: &Welcome,
+        observer: Arc<dyn Observe>,
+    ) -> io::Result<(Session, Driver)> {
+        self.send(&welcome.to_frame()).await?;
+        Ok(self.begin(world, welcome, Side::Acceptor, observer))
+    }
+
+    /// Begins the session that the other end has welcomed.
+    pub fn begin(
+        self,
+        world: &World,
+        welcome: &Welcome,
+        side: Side,
+        observer: Arc<dyn Observe>,
+    ) -> (Session, Driver) {
+        let options = SessionOptions {
+            id: welcome.session_id,
+            side,
+            transport: self.transport,
+            heartbeat_idle: clamp_idle(welcome.heartbeat_idle, self.transport),
+            clock: Arc::clone(&world.clock),
+            observer,
+        };
+        let (session, parts) = Session::new(&options);
+        let driver: Driver = match self.link {
+            Link::WebSocket { websocket, unread } => {
+                Box::pin(framed::drive(parts, *websocket, unread))
+            }
+            Link::Quic(link) => Box::pin(laned::drive(parts, *link)),
+        };
+        (session, driver)
+    }
+
+    async fn send(&mut self, frame: &Frame) -> io::Result<()> {
+        let mut out = BytesMut::new();
+        frame::encode(frame, &mut out);
+        match &mut self.link {
+            Link::WebSocket { websocket, .. } => websocket
+                .send(Message::Binary(out.freeze()))
+                .await
+                .map_err(broken),
+            Link::Quic(link) => Ok(link.send.write_chunk(out.freeze()).await?),
+        }
+    }
+
+    async fn recv(&mut self) -> Result<Frame, ConnectionError> {
+        match &mut self.link {
+            Link::WebSocket { websocket, unread } => loop {
+                if let Some(frame) = frame::decode(unread)? {
+                    return Ok(frame);
+                }
+                match websocket.next().await {
+                    Some(Ok(Message::Binary(bytes))) => *unread = bytes,
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Text(_) | Message::Frame(_))) => {
+                        return Err(DecodeError::UnknownType(0).into());
+                    }
+                    Some(Ok(Message::Close(_))) | None => {
+                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                    }
+                    Some(Err(error)) => return Err(broken(error).into()),
+                }
+            },
+            Link::Quic(link) => loop {
+                if let Some(length) = frame::codec::frame_len(&link.unread)?
+                    && link.unread.len() >= length
+                    && let Some(frame) = frame::decode(&mut link.unread.split_to(length).freeze())?
+                {
+                    return Ok(frame);
+                }
+                match link.recv.read_chunk(4 * 1024, true).await {
+                    Ok(Some(chunk)) => link.unread.extend_from_slice(&chunk.bytes),
+                    Ok(None) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                    Err(error) => return Err(io::Error::from(error).into()),
+                }
+            },
+        }
+    }
+}
+
+/// How long a refusal over QUIC may take to arrive before the connection is closed.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Runs a session until it is over; the caller spawns it, and so owns it.
+pub type Driver = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A peer may ask for a shorter silence than the transport's, not for none at all.
+fn clamp_idle(asked: Duration, transport: Transport) -> Duration {
+    let own = transport.heartbeat_idle();
+    if asked.is_zero() {
+        own
+    } else {
+        asked.clamp(Duration::from_secs(1), own)
+    }
+}
+
+fn broken(error: tokio_tungstenite::tungstenite::Error) -> io::Error {
+    match error {
+        tokio_tungstenite::tungstenite::Error::Io(error) => error,
+        error => io::Error::new(io::ErrorKind::ConnectionAborted, error),
+    }
+}

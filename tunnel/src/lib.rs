@@ -1,0 +1,35 @@
+//! What relay and agent share around the pure protocol: transports, dialling, and
+//! the driver that runs a [`wire::session::Session`] over a connection.
+//!
+//! The modules stand on floors, and imports run down only:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 | [`crypto`], [`world`] |
+//! | 1 | [`tls`] |
+//! | 2 | [`session`] (handles of the application, and the drivers under them) |
+//! | 3 | [`handshake`], [`splice`] |
+//! | 4 | [`websocket`], [`quic`] |
+//! | 5 | [`dial`] |
+//!
+//! Sockets, name resolution, clock and entropy enter through [`World`](world::World),
+//! so that the same code runs over a simulated network.
+
+pub mod crypto;
+pub mod dial;
+pub mod handshake;
+pub mod quic;
+pub mod session;
+pub mod splice;
+pub mod tls;
+pub mod websocket;
+pub mod world;
+
+pub use crypto::{KeyPair, install_crypto_provider, random_bytes, sha256};
+pub use dial::{Credential, DialError, DialOptions, Dialled, TransportChoice, Trust, dial};
+pub use session::{
+    Closed, IncomingStream, OpenError, OpenRequest, RecvStream, SendStream, Session, SessionStats,
+    Stream, StreamReset,
+};
+pub use splice::{SpliceError, SpliceIo, Spliced, splice};
+pub use world::World;

@@ -1,0 +1,151 @@
+//! The QUIC transport: quinn, set up for one long session a connection.
+//!
+//! QUIC's own windows are set above the session's, so that ours decide; its idle
+//! timeout is above our heartbeat's deadline, so that ours decides there too.
+//! The acceptor opens the control lane, because it speaks first.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use quinn::{
+    AsyncUdpSocket, ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout,
+    MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use wire::{
+    close::CloseCode,
+    handshake::EXPORTER_LABEL,
+    limits::{HANDSHAKE_TIMEOUT, SESSION_WINDOW_MAX_BYTES, STREAM_WINDOW_MAX_BYTES, STREAMS_MAX},
+};
+
+pub(crate) use crate::session::laned::QuicLink;
+
+pub mod socket;
+
+/// Above the longest silence that our heartbeat allows (35 s).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest UDP payload tried: an Ethernet frame's over IPv6 (1500 - 40 - 8).
+const MTU_MAX: u16 = 1452;
+
+fn transport() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    let varint = |value: u64| VarInt::from_u64(value).unwrap_or(VarInt::MAX);
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(MTU_MAX);
+    config
+        .max_concurrent_bidi_streams(varint(2 * STREAMS_MAX as u64))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(varint(STREAM_WINDOW_MAX_BYTES))
+        .receive_window(varint(2 * SESSION_WINDOW_MAX_BYTES))
+        .send_window(SESSION_WINDOW_MAX_BYTES)
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
+        .mtu_discovery_config(Some(mtu));
+    config
+}
+
+/// Why a QUIC endpoint could not be set up.
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
+}
+
+/// A relay's endpoint on a UDP socket.
+///
+/// # Errors
+///
+/// The TLS configuration has no cipher suite for QUIC, or the socket is unusable.
+pub fn server(socket: std::net::UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::Result<Endpoint> {
+    socket::enlarge_buffers(&socket);
+    let crypto = QuicServerConfig::try_from(tls).map_err(invalid)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport()));
+    Endpoint::new(
+        EndpointConfig::default(),
+        Some(config),
+        socket,
+        Arc::new(TokioRuntime),
+    )
+}
+
+/// Connects to a relay from a socket of its own, which the kernel keeps to that
+/// peer. The endpoint lives as long as the connection.
+///
+/// # Errors
+///
+/// The handshake of QUIC failed or nothing answered.
+pub async fn connect(
+    socket: Arc<dyn AsyncUdpSocket>,
+    address: SocketAddr,
+    server_name: &str,
+    tls: rustls::ClientConfig,
+) -> io::Result<Connection> {
+    let crypto = QuicClientConfig::try_from(Arc::new(tls)).map_err(invalid)?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport()));
+    let endpoint = Endpoint::new_with_abstract_socket(
+        EndpointConfig::default(),
+        None,
+        socket,
+        Arc::new(TokioRuntime),
+    )?;
+    let connecting = endpoint
+        .connect_with(config, address, server_name)
+        .map_err(invalid)?;
+    Ok(connecting.await?)
+}
+
+/// The dialler's end of the control lane.
+///
+/// # Errors
+///
+/// The connection broke before the acceptor opened it.
+pub(crate) async fn dialled(connection: Connection) -> io::Result<QuicLink> {
+    let (send, recv) = connection.accept_bi().await?;
+    Ok(link(connection, send, recv))
+}
+
+/// The acceptor's end of the control lane.
+///
+/// # Errors
+///
+/// The connection broke.
+pub(crate) async fn accepted(connection: Connection) -> io::Result<QuicLink> {
+    let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, connection.open_bi());
+    let (send, recv) = opened.await.map_err(|_| io::ErrorKind::TimedOut)??;
+    Ok(link(connection, send, recv))
+}
+
+fn link(connection: Connection, send: quinn::SendStream, recv: quinn::RecvStream) -> QuicLink {
+    // Control goes before all lanes. It fails only where the connection is gone.
+    let _prioritised = send.set_priority(i32::MAX);
+    QuicLink {
+        connection,
+        send,
+        recv,
+        unread: BytesMut::new(),
+    }
+}
+
+/// What the TLS exporter of the connection gives.
+///
+/// # Errors
+///
+/// The connection is gone.
+pub(crate) fn exporter(connection: &Connection) -> io::Result<[u8; 32]> {
+    let mut exporter = [0; 32];
+    connection
+        .export_keying_material(&mut exporter, EXPORTER_LABEL, b"")
+        .map_err(|_| io::Error::other("the connection has no TLS exporter"))?;
+    Ok(exporter)
+}
+
+/// Our close code as QUIC's application error code.
+pub(crate) fn error_code(code: CloseCode) -> VarInt {
+    VarInt::from_u32(code.as_u16().into())
+}
+
+/// QUIC's application error code as our close code.
+pub(crate) fn close_code(code: VarInt) -> CloseCode {
+    u16::try_from(code.into_inner()).map_or(CloseCode::Unknown(u16::MAX), CloseCode::from_u16)
+}

@@ -1,0 +1,365 @@
+//! A live session, as the application holds it.
+//!
+//! The pure machine ([`wire::session::Session`]) sits behind one lock that is never
+//! held across an await; application and driver work on it directly, so that a byte
+//! passes no channel and no task it need not. The driver runs until the session
+//! ends, and the session ends when the last [`Session`] is dropped.
+
+use std::{
+    sync::{Arc, PoisonError},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::sync::watch;
+use wire::{
+    close::{CloseCode, ResetCode},
+    frame::Goaway,
+    id::{RequestId, SessionId, Side},
+    limits::OPEN_TIMEOUT,
+    message::{self, control},
+    session::{ConnectionOptions, OpenOptions},
+    target::Target,
+    transport::Transport,
+};
+
+pub(crate) mod framed;
+pub(crate) mod laned;
+mod state;
+mod stream;
+
+pub use state::Observe;
+pub use stream::{RecvStream, SendStream, Stream};
+pub use wire::session::{Closed, OpenError, StreamReset};
+
+use state::{Shared, State};
+
+/// What a session is started with, besides its connection.
+pub struct SessionOptions {
+    /// From the welcome.
+    pub id: SessionId,
+    /// Which end this is.
+    pub side: Side,
+    /// What carries it.
+    pub transport: Transport,
+    /// How long an idle dialler is silent at most, as agreed in the handshake.
+    pub heartbeat_idle: Duration,
+    /// The seam to time.
+    pub clock: Arc<dyn crate::world::Clock>,
+    /// Told of what metrics count.
+    pub observer: Arc<dyn Observe>,
+}
+
+impl std::fmt::Debug for SessionOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionOptions")
+            .field("id", &self.id)
+            .field("side", &self.side)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handle to a live session. Clones are handles to the same one; dropping the
+/// last one closes it in order.
+#[derive(Debug, Clone)]
+pub struct Session {
+    owner: Arc<Owner>,
+}
+
+/// What lives as long as the application's handles.
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared
+            .with(|state| state.machine.close(CloseCode::Shutdown, ""));
+    }
+}
+
+/// What opens a stream.
+#[derive(Debug, Clone)]
+pub struct OpenRequest {
+    /// On an operator's session the environment's name; on an agent's, empty.
+    pub environment: String,
+    /// What to reach.
+    pub target: Target,
+    /// On whose behalf.
+    pub principal: String,
+    /// Which request, for the logs of all three.
+    pub request_id: RequestId,
+    /// The stream's first bytes, so that a request costs one round trip.
+    pub first_bytes: Bytes,
+}
+
+/// What a session looks like at the moment.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionStats {
+    /// What carries it.
+    pub transport: Transport,
+    /// Smoothed round trip of the heartbeat.
+    pub rtt: Option<Duration>,
+    /// When it began.
+    pub opened_at: Instant,
+    /// When a byte was last heard.
+    pub last_heard: Instant,
+    /// Payload bytes of streams.
+    pub bytes_sent: u64,
+    /// Payload bytes of streams.
+    pub bytes_received: u64,
+    /// Streams open at the moment.
+    pub streams_open: usize,
+    /// Streams ever opened.
+    pub streams_opened: u64,
+}
+
+/// A stream that the peer opened and that waits for an answer. Dropped without one,
+/// it is reset as cancelled.
+#[derive(Debug)]
+pub struct IncomingStream {
+    /// What the peer asks for. Its first bytes are the first that the stream reads.
+    pub open: OpenRequest,
+    stream: Stream,
+}
+
+impl IncomingStream {
+    /// The target was reached: the stream is the application's.
+    pub fn accept(mut self) -> Stream {
+        self.stream.tell_accepted();
+        self.stream
+    }
+
+    /// The target was not reached.
+    pub fn reject(mut self, code: ResetCode, reason: &str) {
+        self.stream.reset(code, reason);
+    }
+}
+
+impl Session {
+    /// Sets a session up over one connection, and gives what a driver needs.
+    pub(crate) fn new(options: &SessionOptions) -> (Self, DriverParts) {
+        let mut machine = wire::session::Session::new(options.side);
+        let connection = ConnectionOptions {
+            transport: options.transport,
+            heartbeat_idle: options.heartbeat_idle,
+        };
+        let now = options.clock.now();
+        let connection = machine.attach(now, connection);
+        let shared = Arc::new(Shared::new(machine, options, now));
+        let session = Self {
+            owner: Arc::new(Owner {
+                shared: Arc::clone(&shared),
+            }),
+        };
+        (session, DriverParts { shared, connection })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
+    }
+
+    /// The session's id, for logs.
+    pub fn id(&self) -> SessionId {
+        self.shared().id
+    }
+
+    /// What carries the session.
+    pub fn transport(&self) -> Transport {
+        self.shared().transport
+    }
+
+    /// Opens a stream. Bytes may be written at once; [`Stream::accepted`] waits for
+    /// the far end. Waits itself only while as many streams are open as may be.
+    ///
+    /// # Errors
+    ///
+    /// The session is over, or no stream became available in time.
+    pub async fn open(&self, open: OpenRequest) -> Result<Stream, OpenError> {
+        let options = OpenOptions {
+            environment: open.environment,
+            target: open.target.to_string(),
+            principal: open.principal,
+            request_id: open.request_id,
+            first_bytes: open.first_bytes,
+        };
+        let shared = self.shared();
+        let opened = std::future::poll_fn(|cx| {
+            shared.with(|state| match state.machine.open(options.clone()) {
+                Ok(id) => {
+                    state.add_stream(id);
+                    Poll::Ready(Ok(id))
+                }
+                Err(OpenError::TooMany) => {
+                    state.open_wakers.push(cx.waker().clone());
+                    Poll::Pending
+                }
+                Err(OpenError::Closed) => Poll::Ready(Err(OpenError::Closed)),
+            })
+        });
+        let id = tokio::time::timeout(OPEN_TIMEOUT, opened)
+            .await
+            .map_err(|_| OpenError::TooMany)??;
+        Ok(Stream::new(Arc::clone(shared), id))
+    }
+
+    /// The next stream that the peer opens; `None` once the session is over. One
+    /// task at a time may wait here.
+    ///
+    /// Opens whose target cannot be read are refused on the way.
+    pub async fn accept(&self) -> Option<IncomingStream> {
+        loop {
+            let open = std::future::poll_fn(|cx| {
+                self.shared()
+                    .with(|state| match state.incoming.pop_front() {
+                        Some(open) => {
+                            state.add_stream(open.id);
+                            Poll::Ready(Some(open))
+                        }
+                        None if state.machine.closed().is_some() => Poll::Ready(None),
+                        None => {
+                            state.accept_waker = Some(cx.waker().clone());
+                            Poll::Pending
+                        }
+                    })
+            })
+            .await?;
+            let mut stream = Stream::new(Arc::clone(self.shared()), open.id);
+            match open.target.parse() {
+                Ok(target) => {
+                    let open = OpenRequest {
+                        environment: open.environment,
+                        target,
+                        principal: open.principal,
+                        request_id: open.request_id,
+                        first_bytes: Bytes::new(),
+                    };
+                    return Some(IncomingStream { open, stream });
+                }
+                Err(error) => stream.reset(ResetCode::BadRequest, &error.to_string()),
+            }
+        }
+    }
+
+    /// Sends a control message. Lost where the session is over.
+    pub fn send_control(&self, message: control::Message) {
+        let message = message::Control {
+            message: Some(message),
+        }
+        .encode_to_vec();
+        self.shared()
+            .with(|state| state.machine.send_control(message.into()));
+    }
+
+    /// The next control message; `None` once the session is over. Messages of a
+    /// newer peer are skipped. One task at a time may wait here.
+    pub async fn recv_control(&self) -> Option<control::Message> {
+        loop {
+            let bytes = std::future::poll_fn(|cx| {
+                self.shared()
+                    .with(|state| match state.controls.pop_front() {
+                        Some(bytes) => Poll::Ready(Some(bytes)),
+                        None if state.machine.closed().is_some() => Poll::Ready(None),
+                        None => {
+                            state.control_waker = Some(cx.waker().clone());
+                            Poll::Pending
+                        }
+                    })
+            })
+            .await?;
+            match message::Control::decode(bytes).map(|control| control.message) {
+                Ok(Some(message)) => return Some(message),
+                Ok(None) => tracing::debug!("control message of a newer peer skipped"),
+                Err(_) => self.close(CloseCode::ProtocolViolation, "malformed control message"),
+            }
+        }
+    }
+
+    /// Asks the peer to move.
+    pub fn goaway(&self, goaway: Goaway) {
+        self.shared().with(|state| state.machine.goaway(goaway));
+    }
+
+    /// Waits until the peer asks to move, or for ever.
+    pub async fn goaway_received(&self) -> Goaway {
+        let mut goaway = self.shared().goaway.subscribe();
+        match goaway.wait_for(Option::is_some).await {
+            Ok(goaway) => goaway.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Tells the peer why, then ends the session.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.shared()
+            .with(|state| state.machine.close(code, reason));
+    }
+
+    /// Waits until the session is over.
+    pub async fn closed(&self) -> Closed {
+        let mut closed = self.shared().closed.subscribe();
+        wait_closed(&mut closed).await
+    }
+
+    /// What the session looks like at the moment.
+    pub fn stats(&self) -> SessionStats {
+        let shared = self.shared();
+        let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        SessionStats {
+            transport: shared.transport,
+            rtt: state.machine.rtt().or(state.last_rtt),
+            opened_at: shared.opened_at,
+            last_heard: state.machine.last_heard().unwrap_or(state.last_heard),
+            bytes_sent: state.machine.bytes_sent(),
+            bytes_received: state.machine.bytes_received(),
+            streams_open: state.machine.streams_open(),
+            streams_opened: state.machine.streams_opened(),
+        }
+    }
+}
+
+async fn wait_closed(closed: &mut watch::Receiver<Option<Closed>>) -> Closed {
+    let lost = || Closed {
+        code: CloseCode::ConnectionLost,
+        reason: "the driver is gone".into(),
+        is_by_peer: false,
+    };
+    match closed.wait_for(Option::is_some).await {
+        Ok(closed) => closed.clone().unwrap_or_else(lost),
+        Err(_) => lost(),
+    }
+}
+
+/// What a driver works on.
+#[derive(Debug, Clone)]
+pub(crate) struct DriverParts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) connection: wire::id::ConnectionId,
+}
+
+impl DriverParts {
+    /// The connection broke: without another one the session is over.
+    pub(crate) fn lost(&self, reason: &str) {
+        self.shared.with(|state| {
+            state.machine.detach(self.connection);
+            state.machine.abort(CloseCode::ConnectionLost, reason);
+        });
+    }
+
+    /// The peer broke the protocol.
+    pub(crate) fn violated(&self, error: &wire::session::ProtocolError) {
+        tracing::debug!(%error, "peer broke the protocol");
+        let reason = error.to_string();
+        self.shared
+            .with(|state| state.machine.close(CloseCode::ProtocolViolation, &reason));
+    }
+
+    /// Works on the state without waking the driver, which is the caller.
+    pub(crate) fn drive<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        self.shared.drive(work)
+    }
+}

@@ -1,0 +1,328 @@
+//! The driver of a laned connection: QUIC, a control lane, and a lane a stream.
+//!
+//! The control lane has one task that reads and one that writes; each lane has its
+//! own, so that no stream waits for another. All of them end with the driver.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
+use tokio::{task::JoinSet, time::Instant};
+use wire::{
+    close::CloseCode,
+    frame::{self, Frame},
+    id::StreamId,
+    limits::{CLOSE_TIMEOUT, DATA_BYTES_MAX, FRAME_BYTES_MAX},
+    session::{Lane, LaneOutput, ProtocolError},
+};
+
+use super::DriverParts;
+use crate::quic::{close_code, error_code};
+
+/// A QUIC connection after the handshake.
+#[derive(Debug)]
+pub(crate) struct QuicLink {
+    pub(crate) connection: Connection,
+    pub(crate) send: SendStream,
+    pub(crate) recv: RecvStream,
+    /// Read from the control lane and not yet decoded.
+    pub(crate) unread: BytesMut,
+}
+
+/// Runs until the session is over. See the module.
+pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
+    let QuicLink {
+        connection,
+        send,
+        recv,
+        unread,
+    } = link;
+    let mut lanes = JoinSet::new();
+    let mut writer = tokio::spawn(write_control(parts.clone(), send));
+    let reader = tokio::spawn(read_control(parts.clone(), recv, unread));
+    loop {
+        tokio::select! {
+            _ = &mut writer => break,
+            accepted = connection.accept_bi() => match accepted {
+                Ok((send, recv)) => {
+                    let parts = parts.clone();
+                    lanes.spawn(serve_theirs(parts, send, recv));
+                }
+                Err(error) => {
+                    tell_lost(&parts, &error);
+                    break;
+                }
+            },
+            id = wanted_lane(&parts) => {
+                let Some(id) = id else { continue };
+                let (parts, connection) = (parts.clone(), connection.clone());
+                lanes.spawn(async move {
+                    if let Ok((send, recv)) = connection.open_bi().await {
+                        serve_ours(parts, id, send, recv).await;
+                    }
+                });
+            }
+            Some(_) = lanes.join_next(), if !lanes.is_empty() => {}
+        }
+    }
+    if !writer.is_finished() {
+        // It notices by itself that the session is over, and sends the last frame.
+        let _elapsed = tokio::time::timeout(CLOSE_TIMEOUT, writer).await;
+    }
+    reader.abort();
+    lanes.shutdown().await;
+    let closed = parts.drive(|state| state.machine.closed().cloned());
+    let (code, reason) = closed.map_or((CloseCode::Shutdown, String::new()), |closed| {
+        (closed.code, closed.reason)
+    });
+    connection.close(error_code(code), reason.as_bytes());
+}
+
+/// The connection broke, or the peer closed it with a code.
+fn tell_lost(parts: &DriverParts, error: &quinn::ConnectionError) {
+    match error {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            let code = close_code(close.error_code);
+            let reason = String::from_utf8_lossy(&close.reason).into_owned();
+            let connection = parts.connection;
+            let now = parts.shared.clock.now();
+            // As if the last frame had come in time.
+            let _ended = parts.shared.with(|state| {
+                state
+                    .machine
+                    .handle_frame(now, connection, Frame::Close { code, reason })
+            });
+        }
+        error => parts.lost(&error.to_string()),
+    }
+}
+
+/// The next stream opened here that needs a lane; `None` once the session is over.
+async fn wanted_lane(parts: &DriverParts) -> Option<StreamId> {
+    let wanted = poll_fn(|cx| {
+        parts.drive(|state| match state.lanes_wanted.pop_front() {
+            Some(id) => Poll::Ready(Some(id)),
+            None if state.machine.closed().is_some() => Poll::Ready(None),
+            None => {
+                state.lane_opener_waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+    });
+    match wanted.await {
+        Some(id) => Some(id),
+        // Over: the writer ends the driver; nothing is wanted any more.
+        None => std::future::pending().await,
+    }
+}
+
+/// Sends control frames and lets time pass, until the session is over.
+async fn write_control(parts: DriverParts, mut send: SendStream) {
+    let clock = Arc::clone(&parts.shared.clock);
+    loop {
+        let mut out = BytesMut::new();
+        let now = clock.now();
+        let (has_output, is_over, deadline) = parts.drive(|state| {
+            state.machine.handle_timeout(now);
+            let has_output = state.machine.poll_transmit(now, parts.connection, &mut out);
+            (
+                has_output,
+                state.machine.closed().is_some(),
+                state.machine.poll_timeout(),
+            )
+        });
+        if has_output {
+            if send.write_chunk(out.freeze()).await.is_err() {
+                // Whoever accepts lanes learns why the connection broke, and tells.
+                return parts.lost("the control lane broke");
+            }
+            continue;
+        }
+        if is_over {
+            break;
+        }
+        wait(&parts, deadline.map(Instant::from_std)).await;
+    }
+    let _finished = send.finish();
+    // Until the peer has it, or is past hearing it.
+    let _elapsed = tokio::time::timeout(CLOSE_TIMEOUT / 4, send.stopped()).await;
+}
+
+/// Waits until the driver is woken or the deadline has passed.
+async fn wait(parts: &DriverParts, deadline: Option<Instant>) {
+    let mut is_first = true;
+    let woken = poll_fn(|cx: &mut Context<'_>| {
+        if !std::mem::take(&mut is_first) {
+            return Poll::Ready(());
+        }
+        parts.drive(|state| {
+            state.driver_waker = Some(cx.waker().clone());
+            if state.machine.has_output() || state.machine.closed().is_some() {
+                return Poll::Ready(());
+            }
+            // The deadline was read before: it may have come nearer since.
+            let is_nearer = state.machine.poll_timeout().map(Instant::from_std) != deadline;
+            if is_nearer {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+    });
+    match deadline {
+        Some(deadline) => {
+            // Which of the two it was does not matter.
+            let _elapsed = tokio::time::timeout_at(deadline, woken).await;
+        }
+        None => woken.await,
+    }
+}
+
+/// Takes control frames until the lane ends.
+async fn read_control(parts: DriverParts, mut recv: RecvStream, mut unread: BytesMut) {
+    loop {
+        if let Err(error) = take_control(&parts, &mut unread) {
+            return parts.violated(&error);
+        }
+        match recv.read_chunk(FRAME_BYTES_MAX, true).await {
+            Ok(Some(chunk)) => unread.extend_from_slice(&chunk.bytes),
+            // The connection's end says more than the lane's.
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+fn take_control(parts: &DriverParts, unread: &mut BytesMut) -> Result<(), ProtocolError> {
+    let now = parts.shared.clock.now();
+    while let Some(length) = frame::codec::frame_len(unread)? {
+        if unread.len() < length {
+            break;
+        }
+        let mut bytes = unread.split_to(length).freeze();
+        if let Some(frame) = frame::decode(&mut bytes)? {
+            parts
+                .shared
+                .with(|state| state.machine.handle_frame(now, parts.connection, frame))?;
+        }
+    }
+    Ok(())
+}
+
+/// The lane of a stream opened here.
+async fn serve_ours(parts: DriverParts, id: StreamId, send: SendStream, recv: RecvStream) {
+    let lane = Lane { id, offset: 0 };
+    let read = read_lane(&parts, lane, recv, Bytes::new());
+    tokio::join!(write_lane(&parts, id, send), read);
+}
+
+/// The lane of a stream that the peer opened: its first frame says which.
+async fn serve_theirs(parts: DriverParts, mut send: SendStream, mut recv: RecvStream) {
+    let mut unread = BytesMut::new();
+    let frame = match first_frame(&mut recv, &mut unread).await {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return,
+        Err(error) => return parts.violated(&error),
+    };
+    let now = parts.shared.clock.now();
+    let opened = parts
+        .shared
+        .with(|state| state.machine.handle_lane(now, parts.connection, frame));
+    match opened {
+        Ok(Some(lane)) => {
+            let id = lane.id;
+            let read = read_lane(&parts, lane, recv, unread.freeze());
+            tokio::join!(write_lane(&parts, id, send), read);
+        }
+        Ok(None) => {
+            // Over before it began. Both fail only where the lane is gone anyway.
+            let _stopped = recv.stop(VarInt::from_u32(0));
+            let _reset = send.reset(VarInt::from_u32(0));
+        }
+        Err(error) => parts.violated(&error),
+    }
+}
+
+async fn first_frame(
+    recv: &mut RecvStream,
+    unread: &mut BytesMut,
+) -> Result<Option<Frame>, ProtocolError> {
+    loop {
+        if let Some(length) = frame::codec::frame_len(unread)?
+            && unread.len() >= length
+        {
+            return Ok(frame::decode(&mut unread.split_to(length).freeze())?);
+        }
+        match recv.read_chunk(FRAME_BYTES_MAX, true).await {
+            Ok(Some(chunk)) => unread.extend_from_slice(&chunk.bytes),
+            Ok(None) | Err(_) => return Ok(None),
+        }
+    }
+}
+
+async fn read_lane(parts: &DriverParts, mut lane: Lane, mut recv: RecvStream, first: Bytes) {
+    let mut bytes = first;
+    loop {
+        if !bytes.is_empty() {
+            let now = parts.shared.clock.now();
+            let taken = parts.shared.with(|state| {
+                state
+                    .machine
+                    .handle_lane_bytes(now, parts.connection, &mut lane, bytes)
+            });
+            if let Err(error) = taken {
+                return parts.violated(&error);
+            }
+        }
+        bytes = match recv.read_chunk(DATA_BYTES_MAX, true).await {
+            Ok(Some(chunk)) => chunk.bytes,
+            Ok(None) => break,
+            // Broken off: the control lane says why.
+            Err(ReadError::Reset(_)) | Err(_) => return,
+        };
+    }
+    let finished = parts
+        .shared
+        .with(|state| state.machine.handle_lane_finish(&lane));
+    if let Err(error) = finished {
+        parts.violated(&error);
+    }
+}
+
+async fn write_lane(parts: &DriverParts, id: StreamId, mut send: SendStream) {
+    loop {
+        let output = poll_fn(|cx| {
+            parts.shared.with(|state| {
+                match state
+                    .machine
+                    .poll_lane(parts.connection, id, DATA_BYTES_MAX)
+                {
+                    LaneOutput::Pending => {
+                        state.lane_wakers.insert(id, cx.waker().clone());
+                        Poll::Pending
+                    }
+                    output => Poll::Ready(output),
+                }
+            })
+        });
+        match output.await {
+            LaneOutput::Bytes(bytes) => {
+                if send.write_chunk(bytes).await.is_err() {
+                    return;
+                }
+            }
+            LaneOutput::Finish => {
+                let _finished = send.finish();
+                return;
+            }
+            LaneOutput::Abort => {
+                let _reset = send.reset(VarInt::from_u32(0));
+                return;
+            }
+            LaneOutput::Pending => {}
+        }
+    }
+}
