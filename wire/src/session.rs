@@ -18,7 +18,14 @@
 //! schedules all streams) or *laned* (QUIC: a control lane, and a lane of raw bytes
 //! for each stream). The contract of a stream is the same on both. Offsets are
 //! absolute and unacknowledged bytes are kept, so that a stream continues on another
-//! connection where the peer's [`Resume`](crate::frame::Resume) says.
+//! connection where the peer's [`Resume`](crate::frame::Resume) says. One connection
+//! serves at a time: a further one takes the place of the former.
+//!
+//! Of a lane, whoever drives it calls [`poll_lane`](Session::poll_lane) when it has
+//! the lane (its own after [`Event::LaneWanted`], the peer's after
+//! [`handle_lane`](Session::handle_lane)) and after each [`Event::LaneReady`], until
+//! it gives [`LaneOutput::Pending`]. A lane that begins with an open is answered with
+//! bytes from offset 0, one that begins with an attach by an attach of its own.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -294,8 +301,14 @@ impl Session {
     pub fn bytes_retained(&self) -> u64 {
         self.streams
             .values()
-            .map(|stream| stream.send.retained())
+            .map(|stream| stream.send.retained() + stream.recv.unread())
             .sum()
+    }
+
+    /// Streams that take memory here: those not settled, and those settled that the
+    /// application has not [forgotten](Self::forget).
+    pub fn streams_held(&self) -> usize {
+        self.streams.len()
     }
 
     /// Why the session ended, once it has.
@@ -371,8 +384,18 @@ impl Session {
         }
     }
 
-    /// Changes a stream, and keeps the session's sums in step. `None`: no such stream.
+    /// Changes a stream as [`Self::change`] does, then lets go of it where it is over.
     fn update<R>(&mut self, id: StreamId, change: impl FnOnce(&mut Stream) -> R) -> Option<R> {
+        let result = self.change(id, change);
+        self.release(id);
+        result
+    }
+
+    /// Changes a stream, and keeps the session's sums in step. `None`: no such stream.
+    ///
+    /// The stream stays, even where this was the last that was needed of it, so that
+    /// a notice to the peer can follow.
+    fn change<R>(&mut self, id: StreamId, change: impl FnOnce(&mut Stream) -> R) -> Option<R> {
         let stream = self.streams.get_mut(&id)?;
         let (was_settled, unsent) = (stream.is_settled(), stream.send.unsent());
         let result = change(stream);
@@ -380,7 +403,6 @@ impl Session {
         if !was_settled && stream.is_settled() {
             self.note_settled(id);
         }
-        self.release(id);
         Some(result)
     }
 
@@ -415,6 +437,14 @@ impl Session {
         match connection.kind {
             ConnectionKind::Framed => self.scheduler.activate(id),
             ConnectionKind::Laned => self.events.push_back(Event::LaneReady(id)),
+        }
+    }
+
+    /// Asks for a look at the lane of a stream, on a laned connection.
+    fn wake_lane(&mut self, id: StreamId, on: Option<ConnectionId>) {
+        let connection = on.and_then(|on| self.connections.get(&on));
+        if connection.is_some_and(|connection| connection.kind == ConnectionKind::Laned) {
+            self.events.push_back(Event::LaneReady(id));
         }
     }
 

@@ -154,6 +154,23 @@ impl Session {
         }
     }
 
+    /// Why a stream opened here never reached its target: the peer's reset, or the
+    /// end of the session.
+    pub fn broken(&self, id: StreamId) -> Option<StreamReset> {
+        let stream = self.streams.get(&id);
+        stream
+            .and_then(|stream| stream.recv.broken().cloned())
+            .or_else(|| self.check_open().err())
+    }
+
+    /// Why writing to the stream is of no use any more, if it is not.
+    pub fn stopped(&self, id: StreamId) -> Option<StreamReset> {
+        let stream = self.streams.get(&id);
+        stream
+            .and_then(|stream| stream.send.broken().cloned())
+            .or_else(|| self.check_open().err())
+    }
+
     /// Ends the sending direction after what was written.
     pub fn finish(&mut self, id: StreamId) {
         self.update(id, |stream| stream.send.finish());

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::heartbeat::Heartbeat;
+use super::{StreamReset, heartbeat::Heartbeat};
 use crate::{
     frame::{Frame, ResumeStream},
     id::{Side, StreamId},
@@ -50,6 +50,17 @@ pub(super) struct Connection {
     pub(super) resume_out: VecDeque<Frame>,
     /// What the peer tells it has received; `None` once all is known.
     pub(super) resume_in: Option<PeerResume>,
+    /// What the control lane said of streams whose open is under way on a lane.
+    pub(super) early: BTreeMap<StreamId, Early>,
+}
+
+/// What has overtaken a stream's open.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    /// The peer broke its direction off, after so many bytes.
+    pub(super) reset: Option<(StreamReset, u64)>,
+    /// The peer will not read.
+    pub(super) stop: Option<StreamReset>,
 }
 
 /// The peer's resume frames so far.
@@ -71,11 +82,17 @@ impl Connection {
             is_close_sent: false,
             resume_out: VecDeque::new(),
             resume_in: None,
+            early: BTreeMap::new(),
         }
     }
 
     /// Whether streams may travel on it.
     pub(super) const fn is_ready(&self) -> bool {
         self.resume_in.is_none()
+    }
+
+    /// Whether there is something of the connection's own to send.
+    pub(super) fn has_output(&self) -> bool {
+        self.heartbeat.has_output() || !self.resume_out.is_empty()
     }
 }

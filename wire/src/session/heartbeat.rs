@@ -25,8 +25,8 @@ pub(super) struct Heartbeat {
     /// The question that has not been answered.
     asked: Option<Asked>,
     rtt: Option<Duration>,
-    /// A ping is to be sent.
-    ping_due: bool,
+    /// Since when a ping is to be sent.
+    ping_due: Option<Instant>,
     /// The peer's question that is to be answered.
     pong_due: Option<u64>,
 }
@@ -57,7 +57,7 @@ impl Heartbeat {
             asked: None,
             rtt: None,
             // The first exchange measures the round trip.
-            ping_due: true,
+            ping_due: Some(now),
             pong_due: None,
         }
     }
@@ -89,9 +89,7 @@ impl Heartbeat {
 
     /// The ping to send, if one is due.
     pub(super) fn take_ping(&mut self, now: Instant) -> Option<u64> {
-        if !std::mem::take(&mut self.ping_due) {
-            return None;
-        }
+        self.ping_due.take()?;
         self.sequence += 1;
         self.asked = Some(Asked {
             sequence: self.sequence,
@@ -107,30 +105,35 @@ impl Heartbeat {
 
     /// When [`Self::on_timeout`] has something to say.
     pub(super) fn deadline(&self, is_busy: bool) -> Option<Instant> {
-        if self.ping_due {
-            return None;
-        }
-        Some(match self.unanswered() {
-            Some(asked) => asked.at + self.answer_timeout(),
+        Some(match self.silent_since() {
+            Some(since) => since + self.answer_timeout(),
             None => self.ask_at(is_busy),
         })
     }
 
     pub(super) fn on_timeout(&mut self, now: Instant, is_busy: bool) -> Verdict {
-        match self.unanswered() {
-            Some(asked) if now >= asked.at + self.answer_timeout() => return Verdict::Dead,
+        match self.silent_since() {
+            Some(since) if now >= since + self.answer_timeout() => return Verdict::Dead,
             Some(_) => return Verdict::Alive,
             None => {}
         }
         if now >= self.ask_at(is_busy) {
-            self.ping_due = true;
+            self.ping_due = Some(now);
         }
         Verdict::Alive
     }
 
-    /// The question after which nothing at all was heard.
-    fn unanswered(&self) -> Option<Asked> {
-        self.asked.filter(|asked| self.last_heard < asked.at)
+    /// When the question was put after which nothing at all was heard. One that
+    /// could not even be sent counts: behind a dead peer, writing stops as well.
+    fn silent_since(&self) -> Option<Instant> {
+        let asked = self.asked.map(|asked| asked.at);
+        let since = asked.filter(|at| self.last_heard < *at).or(self.ping_due)?;
+        (self.last_heard < since).then_some(since)
+    }
+
+    /// Whether a question or an answer is to be sent.
+    pub(super) const fn has_output(&self) -> bool {
+        self.ping_due.is_some() || self.pong_due.is_some()
     }
 
     fn ask_at(&self, is_busy: bool) -> Instant {

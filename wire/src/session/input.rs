@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Closed, ConnectionKind, Event, ProtocolError, Session, StreamReset,
+    connection::Early,
     heartbeat::Verdict,
     output::Lane,
     recv::{Arrival, Violation},
@@ -68,10 +69,10 @@ impl Session {
                 size,
                 reason,
             } => {
-                self.handle_reset(now, id, StreamReset { code, reason }, size)?;
+                self.handle_reset(now, on, id, (StreamReset { code, reason }, size))?;
             }
             Frame::Stop { id, code, reason } => {
-                self.handle_stop(now, id, StreamReset { code, reason })?;
+                self.handle_stop(on, id, StreamReset { code, reason })?;
             }
             Frame::Credit { id, offset } => {
                 if self.is_known(id)? {
@@ -102,6 +103,9 @@ impl Session {
         on: ConnectionId,
         frame: Frame,
     ) -> Result<Option<Lane>, ProtocolError> {
+        if !self.connections.contains_key(&on) {
+            return Ok(None);
+        }
         self.note_heard(now, on);
         match frame {
             Frame::Open(open) => {
@@ -127,9 +131,12 @@ impl Session {
         lane: &mut Lane,
         bytes: Bytes,
     ) -> Result<(), ProtocolError> {
-        self.note_heard(now, on);
         let offset = lane.offset;
         lane.offset += bytes.len() as u64;
+        if !self.connections.contains_key(&on) {
+            return Ok(());
+        }
+        self.note_heard(now, on);
         self.handle_data(now, lane.id, offset, bytes)
     }
 
@@ -139,6 +146,12 @@ impl Session {
     ///
     /// As for [`Self::handle_frame`].
     pub fn handle_lane_finish(&mut self, lane: &Lane) -> Result<(), ProtocolError> {
+        let stream = self.streams.get(&lane.id);
+        if stream.is_some_and(|stream| lane.offset > stream.recv.received()) {
+            // A lane has no gaps: its last bytes came after its connection was
+            // detached, and the peer sends them again on another.
+            return Ok(());
+        }
         self.handle_finish(lane.id, lane.offset)
     }
 
@@ -212,7 +225,8 @@ impl Session {
             });
         }
         let first_bytes = std::mem::take(&mut open.first_bytes);
-        if self.admit(id, on)? {
+        let is_new = self.admit(id, on)?;
+        if is_new {
             if self.unaccepted >= ACCEPT_BACKLOG_MAX || self.open_theirs > STREAMS_MAX {
                 let reset = StreamReset::new(ResetCode::LimitReached, "too many streams are open");
                 self.reset(now, id, &reset);
@@ -225,10 +239,19 @@ impl Session {
                 self.events.push_back(Event::Opened(open));
             }
         }
-        if first_bytes.is_empty() {
-            return Ok(());
+        if !first_bytes.is_empty() {
+            self.handle_data(now, id, 0, first_bytes)?;
         }
-        self.handle_data(now, id, 0, first_bytes)
+        let connection = self.connections.get_mut(&on);
+        let early = connection.and_then(|connection| connection.early.remove(&id));
+        let early = early.unwrap_or_default();
+        if let Some(reset) = early.reset {
+            self.handle_reset(now, on, id, reset)?;
+        }
+        if let Some(stop) = early.stop {
+            self.handle_stop(on, id, stop)?;
+        }
+        Ok(())
     }
 
     /// Makes room for a stream of the peer; false where it was seen before.
@@ -270,7 +293,7 @@ impl Session {
         }
         let arrival = self.update(id, |stream| stream.recv.on_data(offset, bytes));
         let arrival = arrival
-            .unwrap_or(Ok(Arrival::default()))
+            .unwrap_or_else(|| Ok(Arrival::default()))
             .map_err(|error| violation(id, error))?;
         self.count_arrival(now, id, &arrival)?;
         if arrival.new > 0 {
@@ -318,7 +341,7 @@ impl Session {
         if !self.is_known(id)? {
             return Ok(());
         }
-        if let Some(result) = self.update(id, |stream| stream.recv.on_finish(size)) {
+        if let Some(result) = self.change(id, |stream| stream.recv.on_finish(size)) {
             result.map_err(|error| violation(id, error))?;
             self.notify(id, |notice| notice.ack = true);
             self.events.push_back(Event::Readable(id));
@@ -348,16 +371,20 @@ impl Session {
     fn handle_reset(
         &mut self,
         now: Instant,
+        on: ConnectionId,
         id: StreamId,
-        reset: StreamReset,
-        size: u64,
+        (reset, size): (StreamReset, u64),
     ) -> Result<(), ProtocolError> {
-        if !self.know_early(now, id)? {
+        if let Some(early) = self.early(on, id)? {
+            early.reset = Some((reset, size));
             return Ok(());
         }
-        let arrival = self.update(id, |stream| stream.recv.on_reset(reset, size));
+        if !self.is_known(id)? {
+            return Ok(());
+        }
+        let arrival = self.change(id, |stream| stream.recv.on_reset(reset, size));
         let arrival = arrival
-            .unwrap_or(Ok(Arrival::default()))
+            .unwrap_or_else(|| Ok(Arrival::default()))
             .map_err(|error| violation(id, error))?;
         self.count_arrival(now, id, &arrival)?;
         self.notify(id, |notice| notice.ack = true);
@@ -367,41 +394,62 @@ impl Session {
 
     fn handle_stop(
         &mut self,
-        now: Instant,
+        on: ConnectionId,
         id: StreamId,
         reset: StreamReset,
     ) -> Result<(), ProtocolError> {
-        if self.know_early(now, id)? {
+        if let Some(early) = self.early(on, id)? {
+            early.stop = Some(reset);
+            return Ok(());
+        }
+        if self.is_known(id)? {
             self.reset_sending(id, reset);
             self.events.push_back(Event::Writable(id));
         }
         Ok(())
     }
 
-    /// Like [`Self::is_known`], for what may overtake a stream's open on another
-    /// lane: the stream is then over before it began.
-    fn know_early(&mut self, now: Instant, id: StreamId) -> Result<bool, ProtocolError> {
+    /// Where to keep what has overtaken the open of a stream, on another lane.
+    ///
+    /// # Errors
+    ///
+    /// It was never opened, or the peer tells of too many before their open.
+    fn early(
+        &mut self,
+        on: ConnectionId,
+        id: StreamId,
+    ) -> Result<Option<&mut Early>, ProtocolError> {
         if id.opener() == self.side || self.seen.contains(id.index()) {
-            return self.is_known(id);
+            return Ok(None);
         }
-        let Some(on) = self.primary() else {
-            return Ok(false);
+        let connection = self.connections.get_mut(&on);
+        let Some(connection) = connection.filter(|on| on.kind == ConnectionKind::Laned) else {
+            return Err(never_opened(id));
         };
-        self.admit(id, on)?;
-        self.forget(now, id);
-        Ok(self.streams.contains_key(&id))
+        if connection.early.len() >= STREAMS_MAX && !connection.early.contains_key(&id) {
+            return Err(ProtocolError::LimitExceeded(
+                "limit of streams ended before their open",
+            ));
+        }
+        Ok(Some(connection.early.entry(id).or_default()))
     }
 
     fn handle_ack(&mut self, id: StreamId, offset: u64) -> Result<(), ProtocolError> {
         if !self.is_known(id)? {
             return Ok(());
         }
+        let on = self.streams.get(&id).and_then(|stream| stream.connection);
         self.update(id, |stream| stream.send.ack(offset))
             .unwrap_or(Ok(()))
             .map_err(|_| ProtocolError::Stream {
                 id,
                 what: "acknowledged beyond what was sent",
-            })
+            })?;
+        if offset == OFFSET_MAX {
+            // A lane whose direction was broken off can be aborted.
+            self.wake_lane(id, on);
+        }
+        Ok(())
     }
 
     /// Whether the stream is still held here.
@@ -421,11 +469,15 @@ impl Session {
         if was_opened {
             Ok(false)
         } else {
-            Err(ProtocolError::Stream {
-                id,
-                what: "never opened",
-            })
+            Err(never_opened(id))
         }
+    }
+}
+
+const fn never_opened(id: StreamId) -> ProtocolError {
+    ProtocolError::Stream {
+        id,
+        what: "never opened",
     }
 }
 

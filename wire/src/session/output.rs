@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Closed, ConnectionKind, Event, Session,
+    connection::Connection,
     stream::{Notice, Opening, Stream},
 };
 use crate::{
@@ -40,7 +41,8 @@ pub enum LaneOutput {
     Bytes(Bytes),
     /// End the lane's direction in order.
     Finish,
-    /// Break the lane's direction off; the control lane says why.
+    /// Break the lane's direction off; the control lane has said why. Of no use after
+    /// [`Self::Finish`].
     Abort,
     /// Nothing until the next [`Event::LaneReady`].
     Pending,
@@ -51,7 +53,12 @@ impl Session {
     /// more whole frames, at most [`MESSAGE_BYTES_MAX`]. False: nothing to send.
     pub fn poll_transmit(&mut self, now: Instant, on: ConnectionId, out: &mut BytesMut) -> bool {
         self.put_connection_frames(now, on, out);
-        if self.primary() == Some(on) && self.closing.is_none() {
+        // The peer must know what was received here before anything else.
+        let is_told = self
+            .connections
+            .get(&on)
+            .is_some_and(|connection| connection.resume_out.is_empty());
+        if is_told && self.primary() == Some(on) && self.closing.is_none() {
             self.put_session_frames(out);
             self.put_notices(out);
             let is_framed = self
@@ -64,6 +71,27 @@ impl Session {
         }
         self.put_close(on, out);
         !out.is_empty()
+    }
+
+    /// Whether [`Self::poll_transmit`] may have something for some connection, apart
+    /// from what [`Self::poll_timeout`] announces.
+    pub fn has_output(&self) -> bool {
+        if self.connections.values().any(Connection::has_output) {
+            return true;
+        }
+        if self.closing.is_some() {
+            return self
+                .connections
+                .values()
+                .any(|connection| !connection.is_close_sent);
+        }
+        let has_any = self.session_credit_due
+            || self.goaway.is_some()
+            || !self.controls.is_empty()
+            || !self.notices.is_empty()
+            || !self.settled_acks.is_empty()
+            || !self.scheduler.is_empty();
+        has_any && self.primary().is_some()
     }
 
     /// Heartbeats, and what was received before.
@@ -87,11 +115,17 @@ impl Session {
     }
 
     fn put_session_frames(&mut self, out: &mut BytesMut) {
-        if std::mem::take(&mut self.session_credit_due) {
-            frame::encode(&Frame::SessionCredit(self.window.granted()), out);
+        let credit = Frame::SessionCredit(self.window.granted());
+        if self.session_credit_due && fits(&credit, out) {
+            self.session_credit_due = false;
+            frame::encode(&credit, out);
         }
-        if let Some(goaway) = self.goaway.take() {
-            frame::encode(&Frame::Goaway(goaway), out);
+        if let Some(goaway) = &self.goaway {
+            let goaway = Frame::Goaway(goaway.clone());
+            if fits(&goaway, out) {
+                self.goaway = None;
+                frame::encode(&goaway, out);
+            }
         }
         while let Some(message) = self.controls.front() {
             let control = Frame::Control(message.clone());
@@ -266,8 +300,11 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id) else {
             return LaneOutput::Abort;
         };
-        if stream.connection != Some(on) {
-            return LaneOutput::Abort;
+        match stream.connection {
+            Some(connection) if connection == on => {}
+            // The peer continues the stream, and its account is yet to come.
+            None if self.connections.contains_key(&on) => return LaneOutput::Pending,
+            Some(_) | None => return LaneOutput::Abort,
         }
         if stream.wants_open() {
             let Some(open) = self.take_open(id) else {
@@ -283,9 +320,15 @@ impl Session {
             frame::encode(&Frame::Attach { id, offset }, &mut out);
             return LaneOutput::Bytes(out.freeze());
         }
-        if stream.send.broken().is_some() {
-            return LaneOutput::Abort;
+        if stream.send.is_done() {
+            return if stream.send.broken().is_some() && !stream.ended_before {
+                LaneOutput::Abort
+            } else {
+                LaneOutput::Finish
+            };
         }
+        // A direction that is broken off and not yet acknowledged waits here: a lane
+        // aborted too early might never show the peer its first frame.
         let length = usize_min(stream.send.sendable(credit), max);
         if length > 0 {
             let Some((bytes, sent)) = self.update(id, |stream| stream.send.take(length)) else {
@@ -311,16 +354,15 @@ impl Session {
         let Some(connection) = self.connections.get_mut(&on) else {
             return;
         };
-        if std::mem::replace(&mut connection.is_close_sent, true) {
+        let close = Frame::Close {
+            code,
+            reason: reason.clone(),
+        };
+        if connection.is_close_sent || !fits(&close, out) {
             return;
         }
-        frame::encode(
-            &Frame::Close {
-                code,
-                reason: reason.clone(),
-            },
-            out,
-        );
+        connection.is_close_sent = true;
+        frame::encode(&close, out);
         if self
             .connections
             .values()

@@ -99,6 +99,19 @@ impl RecvHalf {
         }
     }
 
+    /// Bytes received that the application has not read.
+    pub(super) fn unread(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+    }
+
+    /// Why the peer broke the direction off, if it did.
+    pub(super) const fn broken(&self) -> Option<&StreamReset> {
+        match &self.state {
+            State::Reset(reset) | State::Done(Some(reset)) => Some(reset),
+            State::Open | State::SizeKnown(_) | State::Stopped | State::Done(None) => None,
+        }
+    }
+
     /// Whether the peer may still send.
     pub(super) const fn is_receiving(&self) -> bool {
         matches!(self.state, State::Open | State::Stopped)
@@ -163,7 +176,8 @@ impl RecvHalf {
         if matches!(self.state, State::Reset(_) | State::Done(_)) {
             return Ok(Arrival::default());
         }
-        if size < self.received() {
+        let is_changed = matches!(self.state, State::SizeKnown(known) if known != size);
+        if is_changed || size < self.received() {
             return Err(Violation::SizeChanged);
         }
         let new = size - self.received();

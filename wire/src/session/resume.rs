@@ -11,7 +11,7 @@ use super::{
     ConnectionKind, ConnectionOptions, Event, ProtocolError, Session,
     connection::{Connection, PeerResume},
     seen::Seen,
-    stream::Opening,
+    stream::{Opening, Stream},
 };
 use crate::{
     frame::{Frame, Resume, ResumeStream},
@@ -24,10 +24,18 @@ use crate::{
 const ITEMS_PER_FRAME: usize = 1_000;
 
 impl Session {
-    /// Adds a connection whose handshake is done.
+    /// Adds a connection whose handshake is done. It takes the place of a former one,
+    /// on which nothing more is heard or said: what each end tells of itself at the
+    /// start of the new one must stay true.
     pub fn attach(&mut self, now: Instant, options: ConnectionOptions) -> ConnectionId {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
+        if self.closed.is_some() {
+            return id;
+        }
+        for former in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.remove(former);
+        }
         let mut connection = Connection::new(now, self.side, options);
         if id.0 > 0 {
             connection.resume_out = self.resume_frames().into();
@@ -43,30 +51,30 @@ impl Session {
         id
     }
 
-    /// Removes a connection that is lost. Its streams wait for another.
+    /// Removes a connection that is lost. Its streams wait for another; a session
+    /// that was closing is over.
     pub fn detach(&mut self, id: ConnectionId) {
+        self.remove(id);
+        if self.connections.is_empty()
+            && let Some((code, reason)) = self.closing.clone()
+        {
+            self.abort(code, &reason);
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
         if self.connections.remove(&id).is_none() {
             return;
         }
-        for stream in self
-            .streams
-            .values_mut()
-            .filter(|stream| stream.connection == Some(id))
-        {
+        for stream in self.streams.values_mut() {
             stream.connection = None;
             stream.is_scheduled = false;
         }
         self.scheduler.clear();
         self.session_blocked.clear();
-        let elsewhere: Vec<_> = self.streams.keys().copied().collect();
-        for id in elsewhere {
-            if let Some(stream) = self.streams.get_mut(&id)
-                && stream.connection.is_some()
-            {
-                stream.is_scheduled = false;
-                self.schedule(id);
-            }
-        }
+        // Lanes that nobody has heard of yet are lost with the connection.
+        self.events
+            .retain(|event| !matches!(event, Event::LaneWanted(_) | Event::LaneReady(_)));
     }
 
     /// How many connections there are.
@@ -139,10 +147,16 @@ impl Session {
         seen_below: u64,
     ) -> Result<(), ProtocolError> {
         let peer_seen = Seen::from_parts(seen_below, peer.gaps.iter().copied());
-        self.scheduler.clear();
-        self.session_blocked.clear();
         self.session_credit_due = true;
-        let ids: Vec<_> = self.streams.keys().copied().collect();
+        // A stream that the peer opened on a lane of this very connection, which was
+        // faster than its account, is in place already.
+        let elsewhere = |(_, stream): &(&StreamId, &Stream)| stream.connection != Some(on);
+        let ids: Vec<_> = self
+            .streams
+            .iter()
+            .filter(elsewhere)
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             let is_seen = id.opener() != self.side || peer_seen.contains(id.index());
             match peer.streams.get(&id) {
@@ -202,22 +216,27 @@ impl Session {
         };
         stream.connection = Some(on);
         stream.is_scheduled = false;
-        let wants_open = stream.wants_open();
-        stream.attach_from = (is_laned && !wants_open && on.0 > 0).then(|| stream.send.cursor());
+        if stream.is_settled() {
+            return;
+        }
+        let is_known = !stream.wants_open();
+        stream.attach_from = (is_laned && is_known).then(|| stream.send.cursor());
+        stream.ended_before = stream.send.is_done();
         // What was told on a lost connection is told again: each notice may be
-        // heard twice without harm.
-        let accepted = matches!(stream.opening, Opening::Theirs { is_accepted: true });
+        // heard twice without harm. Of a stream that the peer does not know yet,
+        // only what holds from its beginning.
+        let accepted = matches!(stream.opening, Opening::Theirs { is_accepted: true })
+            && stream.send.broken().is_none();
         let (reset, stop) = (
             stream.send.reset_to_tell().is_some(),
             stream.recv.is_stopped(),
         );
-        let ack = stream.recv.received() > 0 || !stream.recv.is_receiving();
         self.notify(id, |notice| {
             notice.accept |= accepted;
             notice.reset |= reset;
             notice.stop |= stop;
-            notice.ack |= ack;
-            notice.credit = true;
+            notice.ack |= is_known;
+            notice.credit |= is_known;
         });
         self.announce_lane(id);
         self.schedule(id);

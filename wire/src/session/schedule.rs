@@ -30,7 +30,7 @@ impl Scheduler {
     /// with [`Self::requeue`] while it has more to send.
     pub(super) fn next(&mut self) -> Option<StreamId> {
         let old_first = self.new_in_a_row >= NEW_IN_A_ROW_MAX;
-        if !(old_first && !self.old.is_empty())
+        if (!old_first || self.old.is_empty())
             && let Some(id) = self.new.pop_front()
         {
             self.new_in_a_row += 1;

@@ -27,6 +27,9 @@ pub(super) struct Stream {
     pub(super) writer_waits: bool,
     /// The lane continues from here, and is yet to say so.
     pub(super) attach_from: Option<u64>,
+    /// The sending direction was over before its lane began, so that the lane can
+    /// end in order: the peer expects nothing on it.
+    pub(super) ended_before: bool,
     /// What the peer is told when this end reads no further.
     pub(super) stopped: Option<StreamReset>,
 }
@@ -73,6 +76,7 @@ impl Stream {
             is_forgotten: false,
             writer_waits: false,
             attach_from: None,
+            ended_before: false,
             stopped: None,
         }
     }
@@ -89,7 +93,7 @@ impl Stream {
 
     /// Whether something can go on the stream's connection now.
     pub(super) const fn has_output(&self, session_credit: u64) -> bool {
-        self.wants_open() || self.send.has_output(session_credit)
+        self.wants_open() || self.attach_from.is_some() || self.send.has_output(session_credit)
     }
 }
 
@@ -111,5 +115,9 @@ impl Notices {
             self.0 = VecDeque::new();
         }
         id
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }

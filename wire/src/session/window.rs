@@ -66,7 +66,8 @@ impl Window {
     #[must_use]
     pub(super) fn consume(&mut self, now: Instant, bytes: u64, rtt: Option<Duration>) -> bool {
         self.consumed += bytes;
-        if self.granted - self.consumed > self.size / 2 {
+        // Consumed beyond the grant is a violation that the caller has reported.
+        if self.granted.saturating_sub(self.consumed) > self.size / 2 {
             return false;
         }
         let rtt = rtt.unwrap_or(RTT_MIN).max(RTT_MIN);
