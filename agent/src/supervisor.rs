@@ -284,7 +284,7 @@ impl Supervisor {
         let policy = self.facts.policy.borrow_and_update().policy.clone();
         let message = report::compose(&self.facts.host, &self.facts.sandbox, &docker, &policy);
         // A session that ends under the report gets the next one when it is back.
-        drop(session.send_control(message));
+        session.send_control(message);
     }
 
     /// The relay does not know this identity, and another token was given: the

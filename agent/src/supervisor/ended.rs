@@ -52,9 +52,9 @@ impl Ended {
         let Closed {
             code,
             reason,
-            by_peer,
+            is_by_peer,
         } = closed;
-        let who = if *by_peer {
+        let who = if *is_by_peer {
             "the relay closed the session"
         } else {
             "the session ended"
@@ -113,7 +113,7 @@ mod tests {
         let closed = Closed {
             code,
             reason: String::new(),
-            by_peer: true,
+            is_by_peer: true,
         };
         Ended::of_session(&closed, lived)
     }
