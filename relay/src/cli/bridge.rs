@@ -12,11 +12,11 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tunnel::{OpenRequest, SpliceIo, splice};
-use wire::{id::RequestId, limits::OPEN_BYTES_MAX, target::Target};
+use tunnel::{OpenRequest, SpliceError, SpliceIo, Spliced, splice};
+use wire::{close::ResetCode, id::RequestId, limits::OPEN_BYTES_MAX, target::Target};
 
 use super::{
-    docker_answer, human,
+    docker_answer,
     local_listener::{LocalListener, LocalStream},
     name::EnvironmentName,
     operator::{Notes, Operator},
@@ -102,15 +102,7 @@ impl Bridge {
     async fn carry_tcp<IO: SpliceIo>(&self, io: IO) -> Result<(), String> {
         let opened = self.operator.open(self.request(Bytes::new())).await;
         let stream = opened.map_err(|failure| failure.in_a_line())?;
-        let spliced = splice(stream, io).await;
-        spliced.end.map_err(|error| {
-            format!(
-                "{} at {}: {}",
-                self.target,
-                self.environment,
-                human::printable(&error.to_string())
-            )
-        })
+        self.ended(splice(stream, io).await)
     }
 
     /// A Docker client speaks first: its request travels in the open, so that it
@@ -138,14 +130,23 @@ impl Bridge {
             return decline(io, &request, docker_answer::status_of(reset.code), why).await;
         }
         drop(request);
-        let spliced = splice(stream, io).await;
-        spliced.end.map_err(|error| {
-            format!(
-                "docker at {}: {}",
-                self.environment,
-                human::printable(&error.to_string())
-            )
-        })
+        self.ended(splice(stream, io).await)
+    }
+
+    /// What there is to tell of a connection that was carried. How the local program
+    /// ends it is its own affair, and so is a service that hangs up on it.
+    fn ended(&self, spliced: Spliced) -> Result<(), String> {
+        match spliced.end {
+            Err(SpliceError::Stream(reset)) => match reset.code {
+                ResetCode::Cancelled | ResetCode::TargetReset => Ok(()),
+                code => {
+                    let name = self.environment.as_str();
+                    let why = docker_answer::message(name, code, &reset.reason);
+                    Err(format!("{}: {why}", self.target))
+                }
+            },
+            Err(SpliceError::Socket(_) | SpliceError::Gone) | Ok(()) => Ok(()),
+        }
     }
 
     fn request(&self, first_bytes: Bytes) -> OpenRequest {

@@ -192,18 +192,10 @@ impl Client {
         let printable = |text: Option<String>| text.map(|text| human::printable(&text));
         Failure::new(exit_of(status), message)
             .answered(printable(problem.code), printable(problem.request_id))
+            // What else there is to do, the relay says itself.
             .advise(match status {
                 StatusCode::UNAUTHORIZED => {
-                    format!(
-                        "the API token came from {}: check it",
-                        self.api_token_source
-                    )
-                }
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                    "try again in a moment".to_owned()
-                }
-                status if status.is_server_error() => {
-                    "the relay's log says more under this request id".to_owned()
+                    format!("the API token came from {}", self.api_token_source)
                 }
                 _ => String::new(),
             })
@@ -245,7 +237,7 @@ impl Client {
 
 const fn exit_of(status: StatusCode) -> Exit {
     match status.as_u16() {
-        400 | 422 => Exit::Usage,
+        400 | 413 | 422 => Exit::Usage,
         401 | 403 => Exit::Refused,
         404 => Exit::NotFound,
         429 | 503 => Exit::Unavailable,

@@ -80,19 +80,8 @@ pub async fn run(command: EnvCommand, client: &Client, format: Format) -> Result
 ///
 /// There is none of this name, or the relay cannot be reached.
 pub async fn find(client: &Client, name: &EnvironmentName) -> Result<Environment, Failure> {
-    let answer = client
-        .get(&["environments", name.as_str()], &[])
-        .await
-        .map_err(unknown)?;
+    let answer = client.get(&["environments", name.as_str()], &[]).await?;
     api::read(&answer)
-}
-
-/// Says how to find the right name, where the relay knows no such environment.
-pub fn unknown(failure: Failure) -> Failure {
-    failure.advise_if(
-        Exit::NotFound,
-        "list the environments with `sternline-relay env list`",
-    )
 }
 
 async fn add(
@@ -118,8 +107,8 @@ async fn add(
         .post(&["environments"], body)
         .await
         .map_err(|failure| {
-            failure.advise_if(
-                Exit::Declined,
+            failure.advise_on(
+                "environment_exists",
                 format!("for another token of it: `sternline-relay env token {name}`"),
             )
         })?;
@@ -132,7 +121,7 @@ async fn add(
 
 async fn token(client: &Client, name: &EnvironmentName, format: Format) -> Result<(), Failure> {
     let path = ["environments", name.as_str(), "tokens"];
-    let answer = client.post(&path, json!({})).await.map_err(unknown)?;
+    let answer = client.post(&path, json!({})).await?;
     print_enrolment(
         &answer,
         &format!("A token for {BOLD}{name}{PLAIN} is made."),
@@ -173,8 +162,13 @@ fn print_enrolment(answer: &Value, heading: &str, format: Format) -> Result<(), 
 }
 
 async fn list(client: &Client, tags: &[Tag], format: Format) -> Result<(), Failure> {
-    let query: Vec<_> = tags.iter().map(|tag| ("tag", tag.to_string())).collect();
-    let answer = client.get(&["environments"], &query).await?;
+    // The relay selects by one tag; what more is asked for is selected here.
+    let (first, more) = tags.split_at(tags.len().min(1));
+    let query: Vec<_> = first.iter().map(|tag| ("tag", tag.to_string())).collect();
+    let mut answer = client.get(&["environments"], &query).await?;
+    if let Some(Value::Array(environments)) = answer.get_mut("environments") {
+        environments.retain(|environment| has_tags(environment, more));
+    }
     if format == Format::Json {
         return output::print_json(&answer);
     }
@@ -188,6 +182,11 @@ async fn list(client: &Client, tags: &[Tag], format: Format) -> Result<(), Failu
         return Ok(());
     }
     output::print(&list_table(&environments).render())
+}
+
+fn has_tags(environment: &Value, tags: &[Tag]) -> bool {
+    tags.iter()
+        .all(|tag| environment["tags"][&tag.key] == tag.value.as_str())
 }
 
 fn list_table(environments: &[Environment]) -> Table {
@@ -223,10 +222,7 @@ fn list_table(environments: &[Environment]) -> Table {
 }
 
 async fn show(client: &Client, name: &EnvironmentName, format: Format) -> Result<(), Failure> {
-    let answer = client
-        .get(&["environments", name.as_str()], &[])
-        .await
-        .map_err(unknown)?;
+    let answer = client.get(&["environments", name.as_str()], &[]).await?;
     if format == Format::Json {
         return output::print_json(&answer);
     }
@@ -319,10 +315,7 @@ fn add_session(facts: &mut Facts, session: &Session, now: Timestamp) {
 }
 
 async fn remove(client: &Client, name: &EnvironmentName, format: Format) -> Result<(), Failure> {
-    client
-        .delete(&["environments", name.as_str()])
-        .await
-        .map_err(unknown)?;
+    client.delete(&["environments", name.as_str()]).await?;
     match format {
         Format::Json => output::print_json(&json!({ "removed": name.as_str() })),
         Format::Text => output::print(&format!("Environment {BOLD}{name}{PLAIN} is removed.")),
@@ -331,7 +324,7 @@ async fn remove(client: &Client, name: &EnvironmentName, format: Format) -> Resu
 
 async fn release(client: &Client, name: &EnvironmentName, format: Format) -> Result<(), Failure> {
     let path = ["environments", name.as_str(), "release"];
-    let answer = client.post(&path, json!({})).await.map_err(unknown)?;
+    let answer = client.post(&path, json!({})).await?;
     match format {
         Format::Json => output::print_json(&answer),
         Format::Text => output::print(&format!(
@@ -434,6 +427,18 @@ mod tests {
             rows[2],
             ["oslo", "never", "connected", "-", "-", "-", "-", "-"]
         );
+    }
+
+    #[test]
+    fn an_environment_is_selected_when_it_has_all_tags() {
+        let environment = json!({ "tags": { "region": "eu", "tier": "1" } });
+        let has = |texts: &[&str]| {
+            let tags: Vec<Tag> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            has_tags(&environment, &tags)
+        };
+
+        assert!(has(&[]) && has(&["region=eu"]) && has(&["tier=1", "region=eu"]));
+        assert!(!has(&["region=us"]) && !has(&["tier=1", "site=berlin"]));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use wire::target::Target;
 use super::{
     api::{self, Exposure},
     client::Client,
-    env,
     failure::{Exit, Failure},
     human,
     name::EnvironmentName,
@@ -68,18 +67,11 @@ pub async fn unexpose(args: UnexposeArgs, client: &Client, format: Format) -> Re
         Ok(listen) => id_at(client, listen).await?,
         Err(_) => which.to_owned(),
     };
-    client.delete(&["exposures", &id]).await.map_err(unknown)?;
+    client.delete(&["exposures", &id]).await?;
     match format {
         Format::Json => output::print_json(&json!({ "removed": id })),
         Format::Text => output::print(&format!("Exposure {BOLD}{which}{PLAIN} is ended.")),
     }
-}
-
-fn unknown(failure: Failure) -> Failure {
-    failure.advise_if(
-        Exit::NotFound,
-        "list them with `sternline-relay expose --list`",
-    )
 }
 
 async fn add(
@@ -98,10 +90,7 @@ async fn add(
         "target": target.to_string(),
         "listen": listen.to_string(),
     });
-    let answer = client
-        .post(&["exposures"], body)
-        .await
-        .map_err(env::unknown)?;
+    let answer = client.post(&["exposures"], body).await?;
     if format == Format::Json {
         return output::print_json(&answer);
     }
@@ -151,10 +140,8 @@ async fn id_at(client: &Client, listen: SocketAddr) -> Result<String, Failure> {
     find_at(&exposures, listen)
         .map(|exposure| exposure.id.clone())
         .ok_or_else(|| {
-            unknown(Failure::new(
-                Exit::NotFound,
-                format!("nothing is exposed at {listen}"),
-            ))
+            Failure::new(Exit::NotFound, format!("nothing is exposed at {listen}"))
+                .advise("list the exposures with `sternline-relay expose --list`")
         })
 }
 

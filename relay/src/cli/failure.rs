@@ -81,10 +81,10 @@ impl Failure {
         self
     }
 
-    /// Says what a person can do, where the failure is of the kind `exit`.
+    /// Says what a person can do, where the relay answered with the error `code`.
     #[must_use]
-    pub fn advise_if(self, exit: Exit, advice: impl Into<String>) -> Self {
-        if self.exit == exit {
+    pub fn advise_on(self, code: &str, advice: impl Into<String>) -> Self {
+        if self.code.as_deref() == Some(code) {
             self.advise(advice)
         } else {
             self
@@ -174,9 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_advice_stays_and_advice_for_another_kind_is_not_taken() {
+    fn the_first_advice_stays_and_advice_for_another_code_is_not_taken() {
         let failure = Failure::new(Exit::Refused, "refused")
-            .advise_if(Exit::NotFound, "never")
+            .answered(Some("environment_exists".into()), None)
+            .advise_on("environment_unknown", "never")
             .advise("first")
             .advise("second");
 

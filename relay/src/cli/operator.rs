@@ -17,12 +17,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    Credential, DialError, DialOptions, OpenRequest, Session, Stream, TransportChoice, Trust,
-    World, world::Resolve,
+    Closed, Credential, DialError, DialOptions, OpenError, OpenRequest, Session, Stream,
+    TransportChoice, Trust, World, world::Resolve,
 };
 use wire::{
     backoff::Backoff,
-    close::{CloseCode, RefusalCode, Retry},
+    close::{CloseCode, RefusalCode, ResetCode, Retry},
     id::{InstanceId, SessionId},
     token::RelayAddress,
     transport::Transport,
@@ -58,6 +58,7 @@ struct Link {
     options: DialOptions,
     credential: Credential,
     relay: String,
+    pid: Option<u32>,
 }
 
 /// Where the session stands.
@@ -120,7 +121,11 @@ impl Operator {
             let session = self.session(ended, deadline).await?;
             match session.open(request.clone()).await {
                 Ok(stream) => return Ok(stream),
-                Err(_) => ended = Some(session.id()),
+                Err(OpenError::Closed) => ended = Some(session.id()),
+                Err(error @ OpenError::TooMany) => {
+                    return Err(Failure::new(Exit::Unavailable, error.to_string())
+                        .advise(ResetCode::LimitReached.advice()));
+                }
             }
         }
     }
@@ -215,6 +220,7 @@ impl Link {
             options,
             credential,
             relay: access.origin(),
+            pid: access.pid,
         }
     }
 
@@ -229,11 +235,15 @@ impl Link {
             _ => Exit::Unavailable,
         };
         let cause = human::printable(&error.to_string());
-        Failure::new(
-            exit,
-            format!("no session with the relay at {}: {cause}", self.relay),
-        )
-        .advise(error.advice())
+        let failure = Failure::new(exit, format!("no session with {}: {cause}", self.relay));
+        match (error.kind(), self.pid) {
+            ("connect" | "timed_out", Some(pid)) => failure.advise(format!(
+                "the relay was started as process {pid}: is it still running?"
+            )),
+            ("tls", _) => failure
+                .advise("give the CA that vouches for the relay with --ca FILE (or STERNLINE_CA)"),
+            _ => failure.advise(error.advice()),
+        }
     }
 }
 
@@ -274,22 +284,28 @@ impl Keeper {
                 }
             };
             self.backoff.on_lost(self.link.world.clock.now());
-            let cause = match closed.reason.as_str() {
-                "" => closed.code.to_string(),
-                reason => format!("{}: {}", closed.code, human::printable(reason)),
-            };
-            self.note(&format!(
-                "the session with the relay was lost ({cause}); dialling again"
-            ));
-            self.publish_loss.send_replace(Some(cause.clone()));
+            let cause = self.lost(&closed);
             self.publish.send_replace(State::Connecting { cause });
             match self.redial(closed.code.retry()).await {
                 Some(next) => session = next,
                 None => return,
             }
-            self.note("the session with the relay is back");
+            self.note("there is a session with the relay again");
             self.publish.send_replace(State::Connected(session.clone()));
         }
+    }
+
+    /// Tells whoever wants to know that the session has ended, and gives the cause.
+    fn lost(&self, closed: &Closed) -> String {
+        let cause = match closed.reason.as_str() {
+            "" => closed.code.to_string(),
+            reason => format!("{}: {}", closed.code, human::printable(reason)),
+        };
+        self.note(&format!(
+            "the session with the relay was lost ({cause}); dialling again"
+        ));
+        self.publish_loss.send_replace(Some(cause.clone()));
+        cause
     }
 
     /// Dials until a session is there; `None` when told to stop or refused for good.
