@@ -115,7 +115,7 @@ async fn a_used_token_is_refused_with_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_token_is_refused_with_the_reason() {
     let relay = Relay::start_with(RelaySetup {
-        config: Some("enrolment_token_lifetime = \"1s\"\n".into()),
+        config: Some("[enrolment]\ntoken_validity = \"1s\"\n".into()),
         ..RelaySetup::default()
     })
     .await;

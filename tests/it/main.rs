@@ -10,3 +10,4 @@ mod operator;
 mod outbound;
 mod reconnect;
 mod streams;
+mod tls;

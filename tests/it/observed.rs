@@ -48,7 +48,8 @@ async fn every_metric_of_the_readme_moves_when_what_it_counts_happens() {
         eventually(&format!("{name} moves"), SOON, async || {
             let text = relay.metrics_text().await;
             let moved = text.lines().any(|line| {
-                line.starts_with(name) && line.rsplit(' ').next().is_some_and(|value| value != "0")
+                line.starts_with(name.as_str())
+                    && line.rsplit(' ').next().is_some_and(|value| value != "0")
             });
             moved.then_some(())
         })

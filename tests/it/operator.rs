@@ -193,7 +193,7 @@ async fn the_contract_that_is_served_is_the_one_in_the_repository() {
 async fn all_mistakes_of_a_configuration_are_reported_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("relay.toml");
-    let text = "colour = \"red\"\nhttps = \"not an address\"\nmetrics = 7\n";
+    let text = "colour = \"red\"\n[listen]\nhttps = \"not an address\"\nmetrics = 7\n";
     std::fs::write(&path, text).expect("a file in a temporary folder");
     let path = path.display().to_string();
 
@@ -219,9 +219,10 @@ fn examples(file: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_readmes_configurations_are_taken() {
-    let relay = examples("relay.toml");
+async fn example_configurations_are_taken() {
+    let mut relay = examples("relay.toml");
     assert!(!relay.is_empty(), "the README shows no relay.toml");
+    relay.push(document("relay/relay.example.toml"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("relay.toml");
     for text in relay {

@@ -23,7 +23,8 @@ impl Engine {
     pub fn find() -> Option<Self> {
         // Says at once when the product is not built.
         drop(binary("sternline-relay"));
-        let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into());
+        let host =
+            std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into());
         let Some(socket) = host.strip_prefix("unix://") else {
             skip(&format!(
                 "the agent reaches Unix sockets only, and DOCKER_HOST is {host}"

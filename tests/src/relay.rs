@@ -22,6 +22,8 @@ pub struct RelaySetup {
     pub data_dir: Option<PathBuf>,
     /// Its configuration file's text.
     pub config: Option<String>,
+    /// The CA to trust, where the certificate is not the relay's own.
+    pub ca: Option<PathBuf>,
 }
 
 /// A relay that runs.
@@ -38,6 +40,7 @@ pub struct Relay {
     folder: TempDir,
     data_dir: PathBuf,
     config: Option<PathBuf>,
+    ca: Option<PathBuf>,
 }
 
 impl Relay {
@@ -68,6 +71,7 @@ impl Relay {
             folder,
             data_dir,
             config,
+            ca: setup.ca,
         };
         relay.answers().await;
         relay
@@ -122,6 +126,13 @@ impl Relay {
     /// A path in a folder that lives as long as the relay.
     pub fn scratch(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// The CA that vouches for it.
+    fn ca(&self) -> PathBuf {
+        self.ca
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("ca.crt"))
     }
 
     /// The first admin token.
@@ -280,7 +291,7 @@ impl Relay {
 
     /// An HTTP client that trusts this relay's own CA and no other.
     pub fn client(&self) -> reqwest::Client {
-        let ca = fs::read(self.data_dir.join("ca.crt")).expect("the relay made it");
+        let ca = fs::read(self.ca()).expect("a CA");
         let ca = reqwest::Certificate::from_pem(&ca).expect("a certificate");
         reqwest::Client::builder()
             .tls_certs_only([ca])

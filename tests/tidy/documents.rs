@@ -69,6 +69,60 @@ fn declared_metrics(code: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn the_readme_lists_exactly_the_keys_of_the_relays_configuration() {
+    let code = read("relay/src/config/key.rs");
+    let (_, keys) = code
+        .split_once("pub const KEYS")
+        .expect("the table of keys");
+    let declared: BTreeSet<String> = keys
+        .split("key(")
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+        .map(str::to_owned)
+        .collect();
+
+    assert!(declared.len() > 10, "the keys were not read: {declared:?}");
+    assert_eq!(
+        table("### Relay"),
+        declared,
+        "left: README.md, right: key.rs"
+    );
+}
+
+#[test]
+fn the_readme_lists_exactly_the_keys_of_the_agents_configuration() {
+    let declared: BTreeSet<String> = read("agent/src/config.rs")
+        .split("Key {")
+        .filter_map(|rest| {
+            rest.trim_start()
+                .strip_prefix("name: \"")?
+                .split('"')
+                .next()
+        })
+        .map(str::to_owned)
+        .collect();
+
+    assert!(declared.len() > 5, "the keys were not read: {declared:?}");
+    assert_eq!(
+        table("### Agent"),
+        declared,
+        "left: README.md, right: config.rs"
+    );
+}
+
+/// First cells, in backticks, of the table under a heading of the README.
+fn table(heading: &str) -> BTreeSet<String> {
+    let readme = read("README.md");
+    let (_, section) = readme.split_once(heading).expect("the heading");
+    section
+        .lines()
+        .take_while(|line| !line.starts_with("##"))
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
 fn every_code_of_the_protocol_is_described() {
     let protocol = read("PROTOCOL.md");
     let close = wire::close::CloseCode::ALL.iter().map(|code| code.as_str());
