@@ -7,7 +7,7 @@
 //! |---|---|
 //! | its peer finished | finish |
 //! | its peer closed it altogether (seen after the finish) | stop: send no more |
-//! | it broke | reset; stop |
+//! | it broke | what was read, then reset; stop |
 //!
 //! | what happens on the stream | what is done to the socket |
 //! |---|---|
@@ -191,7 +191,7 @@ async fn outbound(
             }
             Ok(length) => *sent += length as u64,
             Err(error) => {
-                send.reset(ResetCode::TargetReset, &error.to_string());
+                send.break_off(ResetCode::TargetReset, &error.to_string());
                 return Err(error.into());
             }
         }
@@ -273,7 +273,7 @@ async fn pump(
                 return Ok(());
             }
             Chunk::Reset(reset) => {
-                send.reset(reset.code, &reset.reason);
+                send.break_off(reset.code, &reset.reason);
                 return Err(reset);
             }
             Chunk::Stopped(reset) => {

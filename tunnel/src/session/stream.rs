@@ -249,6 +249,14 @@ impl SendStream {
         shared.with(|state| state.machine.reset_sending(*id, reset));
     }
 
+    /// Breaks the direction off after what was written: the peer reads all of it,
+    /// and then the reset.
+    pub fn break_off(&mut self, code: ResetCode, reason: &str) {
+        let Hold { shared, id } = &*self.hold;
+        let reset = StreamReset::new(code, reason);
+        shared.with(|state| state.machine.break_off(*id, reset));
+    }
+
     /// Resolves when the peer reads no further, or the session is over.
     pub async fn stopped(&mut self) -> StreamReset {
         poll_fn(|cx| self.poll_stopped(cx)).await

@@ -184,6 +184,14 @@ impl Session {
         }
     }
 
+    /// Breaks the sending direction off after what was written: the peer reads all
+    /// of it, and then the reset.
+    pub fn break_off(&mut self, id: StreamId, reset: StreamReset) {
+        if self.update(id, |stream| stream.send.break_off(reset)) == Some(true) {
+            self.notify(id, |notice| notice.reset = true);
+        }
+    }
+
     /// Reads no further, and asks the peer to send no more.
     pub fn stop_receiving(&mut self, now: Instant, id: StreamId, reset: StreamReset) {
         let unread = self.update(id, |stream| {

@@ -439,12 +439,14 @@ impl Session {
             return Ok(());
         }
         let on = self.streams.get(&id).and_then(|stream| stream.connection);
-        self.update(id, |stream| stream.send.ack(offset))
-            .unwrap_or(Ok(()))
-            .map_err(|_| ProtocolError::Stream {
-                id,
-                what: "acknowledged beyond what was sent",
-            })?;
+        let acked = self.update(id, |stream| stream.send.ack(offset));
+        let is_reset_due = acked.unwrap_or(Ok(false)).map_err(|_| ProtocolError::Stream {
+            id,
+            what: "acknowledged beyond what was sent",
+        })?;
+        if is_reset_due {
+            self.notify(id, |notice| notice.reset = true);
+        }
         if offset == OFFSET_MAX {
             // A lane whose direction was broken off can be aborted.
             self.wake_lane(id, on);

@@ -184,7 +184,9 @@ impl RecvHalf {
         if !self.window.receive(new) {
             return Err(Violation::CreditExceeded);
         }
-        let unread: u64 = self.chunks.drain(..).map(|chunk| chunk.len() as u64).sum();
+        // What came whole is read before the reset is told, as a socket's peer would
+        // read it; what has a gap is of no use.
+        let unread = if new > 0 { self.drop_unread() } else { 0 };
         self.state = if self.is_stopped() {
             State::Done(Some(reset))
         } else {
@@ -196,10 +198,17 @@ impl RecvHalf {
         })
     }
 
+    /// Gives how many bytes were dropped.
+    fn drop_unread(&mut self) -> u64 {
+        let unread = self.unread();
+        self.chunks = VecDeque::new();
+        unread
+    }
+
     /// The application reads no further. Gives the bytes that nobody will read, or
     /// `None` where the peer need not be told.
     pub(super) fn stop(&mut self) -> Option<u64> {
-        let unread: u64 = self.chunks.drain(..).map(|chunk| chunk.len() as u64).sum();
+        let unread = self.drop_unread();
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Open => Some(unread),
             State::SizeKnown(_) => {
@@ -208,7 +217,7 @@ impl RecvHalf {
             }
             State::Reset(reset) => {
                 self.state = State::Done(Some(reset));
-                None
+                Some(unread)
             }
             before @ (State::Stopped | State::Done(_)) => {
                 self.state = before;
@@ -286,6 +295,18 @@ mod tests {
         half.on_finish(0).unwrap();
 
         assert_eq!(half.on_data(0, bytes("a")), Err(Violation::SizeChanged));
+    }
+
+    #[test]
+    fn what_came_whole_before_a_reset_is_read_before_it() {
+        let mut half = RecvHalf::new();
+        half.on_data(0, bytes("abcd")).unwrap();
+
+        let arrival = half.on_reset(StreamReset::cancelled(), 4).unwrap();
+
+        assert_eq!(arrival, Arrival::default());
+        assert_eq!(half.read(9), Ok(Read::Bytes(bytes("abcd"))));
+        assert_eq!(half.read(9), Err(StreamReset::cancelled()));
     }
 
     #[test]

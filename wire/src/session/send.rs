@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! Open ──finish()──► Finishing ──end acknowledged──► Done
-//!   └──reset()──► Reset ──end acknowledged───────────► Done
+//!   ├──reset()──► Reset ──end acknowledged───────────► Done
+//!   └──break_off()──► Breaking ──bytes acknowledged──► Reset
 //! ```
+//!
+//! A reset discards what was not sent; breaking off delivers it first, as a socket
+//! does that fails after its last byte.
 //!
 //! The end is acknowledged apart from the bytes: all bytes may have arrived and the
 //! finish or reset been lost with its connection.
@@ -19,6 +23,7 @@ use crate::{frame::OFFSET_MAX, limits::STREAM_WINDOW_INITIAL_BYTES};
 enum State {
     Open,
     Finishing,
+    Breaking(StreamReset),
     Reset(StreamReset),
     Done(Option<StreamReset>),
 }
@@ -88,7 +93,7 @@ impl SendHalf {
     pub(super) const fn broken(&self) -> Option<&StreamReset> {
         match &self.state {
             State::Reset(reset) | State::Done(Some(reset)) => Some(reset),
-            State::Open | State::Finishing | State::Done(None) => None,
+            State::Open | State::Finishing | State::Breaking(_) | State::Done(None) => None,
         }
     }
 
@@ -106,7 +111,7 @@ impl SendHalf {
 
     /// Breaks the direction off; false where it had ended already.
     pub(super) fn reset(&mut self, reset: StreamReset) -> bool {
-        if !matches!(self.state, State::Open | State::Finishing) {
+        if !self.is_delivering() {
             return false;
         }
         self.state = State::Reset(reset);
@@ -118,11 +123,36 @@ impl SendHalf {
         true
     }
 
+    /// Breaks the direction off after what was written. True where the peer is to
+    /// be told at once, because it has everything.
+    pub(super) fn break_off(&mut self, reset: StreamReset) -> bool {
+        if self.is_open() {
+            self.state = State::Breaking(reset);
+        }
+        self.is_break_due()
+    }
+
+    /// Ends the breaking once the peer has everything; true where that was now.
+    fn is_break_due(&mut self) -> bool {
+        if let State::Breaking(reset) = &self.state
+            && self.acked == self.written
+        {
+            self.state = State::Reset(reset.clone());
+            return true;
+        }
+        false
+    }
+
+    /// Whether bytes are still to be delivered.
+    const fn is_delivering(&self) -> bool {
+        matches!(self.state, State::Open | State::Finishing | State::Breaking(_))
+    }
+
     /// The reset that the peer must be told of: code, size and reason.
     pub(super) const fn reset_to_tell(&self) -> Option<(&StreamReset, u64)> {
         match &self.state {
             State::Reset(reset) => Some((reset, self.highest_sent)),
-            State::Open | State::Finishing | State::Done(_) => None,
+            State::Open | State::Finishing | State::Breaking(_) | State::Done(_) => None,
         }
     }
 
@@ -133,35 +163,36 @@ impl SendHalf {
         was_blocked && self.unsent() > 0
     }
 
-    /// The peer has everything below `offset`; [`OFFSET_MAX`]: and the end too.
-    pub(super) fn ack(&mut self, offset: u64) -> Result<(), AckBeyondSent> {
+    /// The peer has everything below `offset`; [`OFFSET_MAX`]: and the end too. True
+    /// where the peer is now to be told of a reset.
+    pub(super) fn ack(&mut self, offset: u64) -> Result<bool, AckBeyondSent> {
         if offset == OFFSET_MAX {
             return match self.state {
                 State::Reset(_) => {
                     self.complete();
-                    Ok(())
+                    Ok(false)
                 }
                 State::Finishing if self.finish_ever_sent => {
                     self.complete();
-                    Ok(())
+                    Ok(false)
                 }
-                State::Done(_) => Ok(()),
-                State::Open | State::Finishing => Err(AckBeyondSent),
+                State::Done(_) => Ok(false),
+                State::Open | State::Finishing | State::Breaking(_) => Err(AckBeyondSent),
             };
         }
         if offset > self.highest_sent {
             return Err(AckBeyondSent);
         }
-        if matches!(self.state, State::Open | State::Finishing) {
+        if self.is_delivering() {
             self.release(offset);
         }
-        Ok(())
+        Ok(self.is_break_due())
     }
 
     /// The peer needs nothing more of this direction.
     pub(super) fn complete(&mut self) {
         let state = std::mem::replace(&mut self.state, State::Done(None));
-        if let State::Reset(reset) | State::Done(Some(reset)) = state {
+        if let State::Breaking(reset) | State::Reset(reset) | State::Done(Some(reset)) = state {
             self.state = State::Done(Some(reset));
         }
         self.chunks = VecDeque::new();
@@ -205,6 +236,8 @@ impl SendHalf {
         self.finish_sent = false;
         self.seek(offset.max(self.acked));
         self.release(offset);
+        // A reset that becomes due with it is told with all else that is told again.
+        self.is_break_due();
         Ok(())
     }
 
@@ -233,7 +266,7 @@ impl SendHalf {
 
     /// How many bytes may go now.
     pub(super) const fn sendable(&self, session_credit: u64) -> u64 {
-        if !matches!(self.state, State::Open | State::Finishing) {
+        if !self.is_delivering() {
             return 0;
         }
         let again = self.highest_sent - self.cursor;
@@ -386,6 +419,17 @@ mod tests {
         half.ack(5).unwrap();
 
         assert_eq!(send(&mut half, 1), b"f");
+    }
+
+    #[test]
+    fn breaking_off_waits_until_the_peer_has_everything() {
+        let mut half = written(&[b"ab"]);
+        assert!(!half.break_off(StreamReset::cancelled()));
+        assert_eq!(send(&mut half, 2), b"ab");
+
+        assert_eq!(half.ack(2), Ok(true));
+
+        assert_eq!(half.reset_to_tell(), Some((&StreamReset::cancelled(), 2)));
     }
 
     #[test]
