@@ -38,7 +38,7 @@ pub use self::{
     environment::{EnvironmentStatus, EnvironmentView, IssuedToken, TagFilter},
     error::Error,
     exposure::ExposureView,
-    presence::{Exposer, Exposure, Presence, SessionView},
+    presence::{Drain, Exposer, Exposure, Presence, SessionView},
     principal::Principal,
     source::Sources,
 };

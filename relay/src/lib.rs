@@ -4,6 +4,7 @@
 
 pub mod id;
 pub mod limits;
+pub mod log;
 pub mod metrics;
 
 pub mod credential;
@@ -11,6 +12,11 @@ pub mod data_dir;
 pub mod store;
 pub mod tls;
 
+pub mod config;
 pub mod control;
 
 pub mod http;
+
+pub mod cli;
+
+pub mod args;

@@ -53,6 +53,19 @@ pub trait Presence: Send + Sync {
     fn open_sessions(&self) -> usize;
 }
 
+/// The end of service of everybody who is connected.
+pub trait Drain: Send + Sync {
+    /// Tells every session to come back, spread over the window; streams are served
+    /// for as long as `serve_for`.
+    fn goaway_all(&self, window: Duration, serve_for: Duration);
+
+    /// Streams open in all sessions.
+    fn streams_open(&self) -> usize;
+
+    /// Ends every session.
+    fn close_all(&self, code: CloseCode, reason: &str);
+}
+
 /// A port on the relay's host that leads to a target at an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposure {
