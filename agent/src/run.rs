@@ -172,6 +172,7 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         board,
         work,
         facts,
+        is_unsaved: false,
         stop: background.stop.clone(),
     };
     let ended = supervisor.run().await;

@@ -23,6 +23,7 @@ use tunnel::{
 use wire::{
     backoff::Backoff,
     close::{CloseCode, Retry},
+    frame::Goaway,
     id::InstanceId,
     key::Secret,
     limits::CLOSE_TIMEOUT,
@@ -81,6 +82,8 @@ pub struct Supervisor {
     pub work: Work,
     /// What was told at the last report.
     pub facts: Facts,
+    /// Whether the disk has not yet taken the identity as it is.
+    pub is_unsaved: bool,
     /// Told to stop the process.
     pub stop: CancellationToken,
 }
@@ -104,6 +107,7 @@ pub struct Facts {
 enum Event {
     Closed(Closed),
     Control(Option<Box<control::Message>>),
+    Goaway(Goaway),
     Facts,
     Figures,
     Stop,
@@ -238,10 +242,16 @@ impl Supervisor {
 
     /// A full disk does not end the session. What is on the disk then still holds
     /// this key, and the token finishes its enrolment once more after a restart.
-    fn save(&self) {
-        if let Err(error) = identity::save(&self.state, &self.identity) {
-            tracing::error!(%error, "the enrolment is not on the disk; keep the token until it is");
+    fn save(&mut self) {
+        let saved = identity::save(&self.state, &self.identity);
+        match &saved {
+            Ok(()) if self.is_unsaved => tracing::info!("the enrolment is on the disk"),
+            Err(error) if !self.is_unsaved => tracing::error!(
+                %error, "the enrolment is not on the disk; keep the token until it is"
+            ),
+            Ok(()) | Err(_) => {}
         }
+        self.is_unsaved = saved.is_err();
     }
 
     /// Serves until the session ends. `None`: told to stop, and the relay was told.
@@ -252,7 +262,7 @@ impl Supervisor {
         self.facts.ask_docker.notify_one();
         self.report(session);
         let mut figures = tokio::time::interval(FIGURES_EVERY);
-        let mut control_open = true;
+        let (mut control_open, mut is_leaving) = (true, false);
         loop {
             let event = tokio::select! {
                 () = self.stop.cancelled() => Event::Stop,
@@ -260,6 +270,7 @@ impl Supervisor {
                 message = session.recv_control(), if control_open => {
                     Event::Control(message.map(Box::new))
                 }
+                goaway = session.goaway_received(), if !is_leaving => Event::Goaway(goaway),
                 () = self.facts.changed() => Event::Facts,
                 _ = figures.tick() => Event::Figures,
             };
@@ -267,8 +278,17 @@ impl Supervisor {
                 Event::Closed(closed) => return Some(closed),
                 Event::Control(Some(message)) => hear(*message, window),
                 Event::Control(None) => control_open = false,
+                Event::Goaway(goaway) => {
+                    is_leaving = true;
+                    heed(&goaway, window);
+                }
                 Event::Facts => self.report(session),
-                Event::Figures => self.show_figures(session),
+                Event::Figures => {
+                    self.show_figures(session);
+                    if self.is_unsaved {
+                        self.save();
+                    }
+                }
                 Event::Stop => {
                     session.close(CloseCode::Shutdown, "the agent stops");
                     // The relay may be gone; the process is not kept from ending.
@@ -385,6 +405,14 @@ fn hear(message: control::Message, window: &mut Duration) {
         }
         control::Message::AgentReport(_) => tracing::debug!("a report from the relay; ignored"),
     }
+}
+
+/// The relay is about to close: streams go on until it does, and the next attempt is
+/// spread over the window that it asks for.
+fn heed(goaway: &Goaway, window: &mut Duration) {
+    let asked = goaway.reconnect_after_ms.saturating_add(goaway.window_ms);
+    *window = (*window).max(Duration::from_millis(asked));
+    tracing::info!(reconnect_within = ?window, drain_ms = goaway.drain_ms, "the relay is leaving");
 }
 
 impl Facts {
