@@ -15,6 +15,14 @@ pub mod tls;
 pub mod config;
 pub mod control;
 
+pub mod registry;
+
+pub mod expose;
+pub mod session;
+
+pub mod listener;
+pub mod tunnel_path;
+
 pub mod http;
 
 pub mod cli;

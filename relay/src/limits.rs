@@ -73,3 +73,17 @@ pub const METRICS_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections open at a time on the metrics listener: a scraper, a probe and a
 /// person take three.
 pub const METRICS_CONNECTIONS_MAX: usize = 64;
+
+/// Handshakes under way at a time on each port of the tunnel. At 5,000 a second and
+/// core they are done in 0.2 s; more would only wait for each other.
+pub const HANDSHAKES_MAX: usize = 1_024;
+
+/// Connections open at a time on the HTTPS port, tunnels apart.
+pub const HTTPS_CONNECTIONS_MAX: usize = 4_096;
+
+/// Connections open at a time through one exposure.
+pub const EXPOSURE_CONNECTIONS_MAX: usize = 1_024;
+
+/// Pause after a connection could not be accepted: out of files or memory, which
+/// passes.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -134,6 +134,12 @@ impl IncomingStream {
         self.stream
     }
 
+    /// What has arrived of the stream, at most `max` bytes and without waiting: to
+    /// be carried on by the next open. The stream does not read it again.
+    pub fn take_first_bytes(&mut self, max: usize) -> Bytes {
+        self.stream.read_now(max)
+    }
+
     /// The target was not reached.
     pub fn reject(mut self, code: ResetCode, reason: &str) {
         self.stream.reset(code, reason);

@@ -110,6 +110,13 @@ impl Stream {
             })
     }
 
+    /// Reads without waiting; empty where nothing has arrived.
+    pub(super) fn read_now(&mut self, max: usize) -> Bytes {
+        let Hold { shared, id } = &*self.recv.hold;
+        let now = shared.clock.now();
+        shared.with(|state| state.machine.read_arrived(now, *id, max))
+    }
+
     pub(super) fn tell_accepted(&mut self) {
         let Hold { shared, id } = &*self.send.hold;
         shared.with(|state| state.machine.accept(*id));

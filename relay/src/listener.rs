@@ -1,0 +1,295 @@
+//! The doors: accept, take a permit, spawn, shake hands under a deadline.
+//!
+//! Nobody who is slow, silent or hostile holds up another: a handshake has its own
+//! task, [`HANDSHAKE_TIMEOUT`] from the accepted socket to the welcome, and one of a
+//! bounded number of permits. Where those are gone, newcomers are turned away at
+//! once, and counted.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::Router;
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use tunnel::{
+    handshake::Connection,
+    websocket::{self, TUNNEL_PATH},
+    world::tune_tcp,
+};
+use wire::{handshake::EXPORTER_LABEL, limits::HANDSHAKE_TIMEOUT, transport::Transport};
+
+use crate::{
+    limits::{ACCEPT_PAUSE, HANDSHAKES_MAX, HTTPS_CONNECTIONS_MAX},
+    session::Sessions,
+    tunnel_path,
+};
+
+/// The TLS exporter of the connection that a request came on; in its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsExporter(pub [u8; 32]);
+
+/// Where a request comes from; in its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct RemoteAddr(pub SocketAddr);
+
+/// Serves WebSockets on the tunnel's TCP port until told to stop. Sessions that are
+/// open then stay open.
+pub async fn run_tunnel_tcp(
+    sessions: Arc<Sessions>,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    stop: CancellationToken,
+) {
+    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let acceptor = TlsAcceptor::from(tls);
+    while let Some((tcp, remote)) = accept(&sessions, &listener, &stop).await {
+        let Some(permit) = permit(&sessions, &permits) else {
+            continue;
+        };
+        let (guests, acceptor) = (Arc::clone(&sessions), acceptor.clone());
+        sessions.tasks().spawn(async move {
+            let accepted_at = Instant::now();
+            let switch = async {
+                let (tls, exporter) = accept_tls(&acceptor, tcp)
+                    .await
+                    .map_err(|error| ("tls_error", error))?;
+                let websocket = websocket::accept(Box::new(tls))
+                    .await
+                    .map_err(|error| ("not_websocket", error))?;
+                Ok(Connection::over_websocket(
+                    websocket,
+                    exporter.0,
+                    Transport::Ws,
+                ))
+            };
+            if let Some(connection) = under_deadline(&guests, remote, switch).await {
+                guests
+                    .serve(connection, remote, accepted_at.into_std(), permit)
+                    .await;
+            }
+        });
+    }
+}
+
+/// Serves QUIC on the tunnel's UDP port until told to stop, and then for as long as
+/// sessions are open.
+///
+/// # Errors
+///
+/// The socket or the TLS configuration is of no use for QUIC.
+pub async fn run_tunnel_quic(
+    sessions: Arc<Sessions>,
+    socket: std::net::UdpSocket,
+    tls: Arc<rustls::ServerConfig>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let endpoint = tunnel::quic::server(socket, tls)?;
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            () = stop.cancelled() => None,
+        };
+        let Some(incoming) = incoming else { break };
+        let Some(permit) = permit(&sessions, &permits) else {
+            incoming.refuse();
+            continue;
+        };
+        // Under load an address must prove that it can be reached before it costs
+        // any cryptography.
+        if permits.available_permits() < HANDSHAKES_MAX / 2
+            && !incoming.remote_address_validated()
+            && incoming.may_retry()
+        {
+            if let Err(error) = incoming.retry() {
+                debug!(%error, "not asked to try again");
+            }
+            continue;
+        }
+        let guests = Arc::clone(&sessions);
+        sessions.tasks().spawn(async move {
+            let accepted_at = Instant::now();
+            let remote = incoming.remote_address();
+            let connect = async {
+                let connection = incoming
+                    .await
+                    .map_err(|error| ("quic_error", io::Error::from(error)))?;
+                Connection::over_accepted_quic(connection)
+                    .await
+                    .map_err(|error| ("quic_error", error))
+            };
+            if let Some(connection) = under_deadline(&guests, remote, connect).await {
+                guests
+                    .serve(connection, remote, accepted_at.into_std(), permit)
+                    .await;
+            }
+        });
+    }
+    endpoint.set_server_config(None);
+    endpoint.wait_idle().await;
+    Ok(())
+}
+
+/// Serves HTTPS until told to stop: the tunnel under its path, and everything else
+/// by `router`.
+pub async fn run_https(
+    sessions: Arc<Sessions>,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let permits = Arc::new(Semaphore::new(HTTPS_CONNECTIONS_MAX));
+    let acceptor = TlsAcceptor::from(tls);
+    while let Some((tcp, remote)) = accept(&sessions, &listener, &stop).await {
+        let Some(permit) = permit(&sessions, &permits) else {
+            continue;
+        };
+        let (guests, acceptor) = (Arc::clone(&sessions), acceptor.clone());
+        let (router, stop) = (router.clone(), stop.clone());
+        sessions.tasks().spawn(async move {
+            let switch = async {
+                accept_tls(&acceptor, tcp)
+                    .await
+                    .map_err(|error| ("tls_error", error))
+            };
+            if let Some((tls, exporter)) = under_deadline(&guests, remote, switch).await {
+                let door = Door {
+                    sessions: guests,
+                    router,
+                    remote: RemoteAddr(remote),
+                    exporter,
+                };
+                door.serve(tls, &stop).await;
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// One HTTPS connection.
+struct Door {
+    sessions: Arc<Sessions>,
+    router: Router,
+    remote: RemoteAddr,
+    exporter: TlsExporter,
+}
+
+impl Door {
+    async fn serve(self, tls: TlsStream<TcpStream>, stop: &CancellationToken) {
+        let Self {
+            sessions,
+            router,
+            remote,
+            exporter,
+        } = self;
+        let counted = Arc::clone(&sessions);
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let (sessions, router) = (Arc::clone(&sessions), router.clone());
+            async move {
+                if request.uri().path() == TUNNEL_PATH {
+                    return Ok(tunnel_path::answer(&sessions, request, remote, exporter));
+                }
+                request.extensions_mut().insert(remote);
+                request.extensions_mut().insert(exporter);
+                hyper::service::Service::call(&router, request).await
+            }
+        });
+        let mut http = http1::Builder::new();
+        // A request's head must be there in time, the first as any later one.
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HANDSHAKE_TIMEOUT);
+        let connection = http
+            .serve_connection(TokioIo::new(tls), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            let reason = if error.is_timeout() {
+                "http_timeout"
+            } else {
+                "http_error"
+            };
+            counted.metrics().refused(reason);
+            debug!(remote = %remote.0, %error, "connection dropped");
+        }
+    }
+}
+
+/// The next connection; `None` once told to stop.
+async fn accept(
+    sessions: &Sessions,
+    listener: &TcpListener,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return None,
+        };
+        match accepted {
+            Ok(accepted) => return Some(accepted),
+            Err(error) => {
+                // Out of files or memory: it passes, and a busy loop would not help.
+                sessions.metrics().refused("accept_error");
+                warn!(%error, "a connection was not accepted; if it stays, raise the limit of open files");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn permit(sessions: &Sessions, permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    let permit = Arc::clone(permits).try_acquire_owned().ok();
+    if permit.is_none() {
+        sessions.metrics().refused("too_many_connections");
+    }
+    permit
+}
+
+async fn accept_tls(
+    acceptor: &TlsAcceptor,
+    tcp: TcpStream,
+) -> io::Result<(TlsStream<TcpStream>, TlsExporter)> {
+    tune_tcp(&tcp)?;
+    let tls = acceptor.accept(tcp).await?;
+    let exporter = tls
+        .get_ref()
+        .1
+        .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
+        .map_err(io::Error::other)?;
+    Ok((tls, TlsExporter(exporter)))
+}
+
+/// What a transport comes to in time; otherwise it is dropped, and counted.
+async fn under_deadline<T>(
+    sessions: &Sessions,
+    remote: SocketAddr,
+    transport: impl Future<Output = Result<T, (&'static str, io::Error)>>,
+) -> Option<T> {
+    let (reason, error) = match tokio::time::timeout(HANDSHAKE_TIMEOUT, transport).await {
+        Ok(Ok(done)) => return Some(done),
+        Ok(Err(failed)) => failed,
+        Err(_) => ("handshake_timeout", io::ErrorKind::TimedOut.into()),
+    };
+    sessions.metrics().refused(reason);
+    debug!(%remote, reason, %error, "connection dropped");
+    None
+}

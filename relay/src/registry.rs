@@ -1,0 +1,281 @@
+//! Live sessions by environment: in memory alone, so that a connect and a
+//! heartbeat write nothing to the store.
+//!
+//! The newest epoch wins. It takes all new streams at once, and never waits for the
+//! session that it supersedes. A session is registered through a guard, and the
+//! guard takes out what it put in and nothing newer.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tunnel::{Session, World};
+use wire::{
+    close::CloseCode,
+    frame::Goaway,
+    id::{EnvironmentId, Epoch, SessionId},
+    message::AgentReport,
+};
+
+use crate::{
+    control::{Drain, Presence, SessionView},
+    metrics::SessionGuard,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Registry {
+    world: World,
+    live: Mutex<Live>,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    agents: HashMap<EnvironmentId, Agent>,
+    operators: HashMap<SessionId, Operator>,
+}
+
+/// What the relay knows of an agent's session.
+#[derive(Debug)]
+pub struct AgentFacts {
+    /// Whose it is.
+    pub environment: EnvironmentId,
+    /// Fences it.
+    pub epoch: Epoch,
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// Program and version.
+    pub software: String,
+}
+
+#[derive(Debug)]
+struct Agent {
+    session: Session,
+    facts: AgentFacts,
+    connected_since: Timestamp,
+    report: Option<AgentReport>,
+    guard: SessionGuard,
+}
+
+#[derive(Debug)]
+struct Operator {
+    session: Session,
+    guard: SessionGuard,
+}
+
+/// Takes a session out of the registry when dropped.
+#[derive(Debug)]
+pub struct Registration {
+    registry: Arc<Registry>,
+    entry: Entry,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Agent(EnvironmentId, Epoch),
+    Operator(SessionId),
+}
+
+impl Registry {
+    /// A registry without sessions.
+    pub fn new(world: World) -> Arc<Self> {
+        Arc::new(Self {
+            world,
+            live: Mutex::default(),
+        })
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes an agent's session the environment's. `None`: a newer one is in place.
+    pub fn register_agent(
+        self: &Arc<Self>,
+        session: &Session,
+        facts: AgentFacts,
+        guard: SessionGuard,
+    ) -> Option<Registration> {
+        let (environment, epoch) = (facts.environment, facts.epoch);
+        let connected_since =
+            Timestamp::from_second(self.world.clock.unix_seconds()).unwrap_or(Timestamp::MAX);
+        let mut live = self.live();
+        if live
+            .agents
+            .get(&environment)
+            .is_some_and(|agent| agent.facts.epoch > epoch)
+        {
+            return None;
+        }
+        let agent = Agent {
+            session: session.clone(),
+            facts,
+            connected_since,
+            report: None,
+            guard,
+        };
+        let superseded = live.agents.insert(environment, agent);
+        drop(live);
+        if let Some(old) = superseded {
+            old.session
+                .close(CloseCode::Superseded, "a newer session has taken over");
+        }
+        Some(Registration {
+            registry: Arc::clone(self),
+            entry: Entry::Agent(environment, epoch),
+        })
+    }
+
+    /// Counts an operator's session in.
+    pub fn register_operator(
+        self: &Arc<Self>,
+        session: &Session,
+        guard: SessionGuard,
+    ) -> Registration {
+        let id = session.id();
+        self.live().operators.insert(
+            id,
+            Operator {
+                session: session.clone(),
+                guard,
+            },
+        );
+        Registration {
+            registry: Arc::clone(self),
+            entry: Entry::Operator(id),
+        }
+    }
+
+    /// The session that reaches an environment, if there is one.
+    pub fn session(&self, environment: EnvironmentId) -> Option<Session> {
+        self.live()
+            .agents
+            .get(&environment)
+            .map(|agent| agent.session.clone())
+    }
+
+    fn sessions(&self) -> Vec<Session> {
+        let live = self.live();
+        let agents = live.agents.values().map(|agent| agent.session.clone());
+        agents
+            .chain(
+                live.operators
+                    .values()
+                    .map(|operator| operator.session.clone()),
+            )
+            .collect()
+    }
+}
+
+impl Registration {
+    /// Keeps what the agent tells of its host.
+    pub fn report(&self, report: AgentReport) {
+        let Entry::Agent(environment, epoch) = &self.entry else {
+            return;
+        };
+        if let Some(agent) = self.registry.live().agents.get_mut(environment)
+            && agent.facts.epoch == *epoch
+        {
+            agent.report = Some(report);
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut live = self.registry.live();
+        // What is taken out is dropped after the lock is: it closes a session.
+        match &self.entry {
+            Entry::Agent(environment, epoch) => {
+                let is_ours = live
+                    .agents
+                    .get(environment)
+                    .is_some_and(|agent| agent.facts.epoch == *epoch);
+                let gone = if is_ours {
+                    live.agents.remove(environment)
+                } else {
+                    None
+                };
+                drop(live);
+                drop(gone);
+            }
+            Entry::Operator(id) => {
+                let gone = live.operators.remove(id);
+                drop(live);
+                drop(gone);
+            }
+        }
+    }
+}
+
+impl Presence for Registry {
+    fn view(&self, environment: EnvironmentId) -> Option<SessionView> {
+        let live = self.live();
+        let agent = live.agents.get(&environment)?;
+        let stats = agent.session.stats();
+        let now = self.world.clock.now();
+        Some(SessionView {
+            transport: stats.transport,
+            rtt: stats.rtt,
+            connected_since: agent.connected_since,
+            last_heard_ago: now.saturating_duration_since(stats.last_heard),
+            remote: agent.facts.remote,
+            software: agent.facts.software.clone(),
+            epoch: agent.facts.epoch,
+            streams_open: stats.streams_open,
+            bytes_sent: stats.bytes_sent,
+            bytes_received: stats.bytes_received,
+            report: agent.report.clone(),
+        })
+    }
+
+    fn close(&self, environment: EnvironmentId, code: CloseCode, reason: &str) {
+        if let Some(session) = self.session(environment) {
+            session.close(code, reason);
+        }
+    }
+
+    fn open_sessions(&self) -> usize {
+        let live = self.live();
+        live.agents.len() + live.operators.len()
+    }
+}
+
+impl Drain for Registry {
+    fn goaway_all(&self, window: Duration, serve_for: Duration) {
+        let milliseconds =
+            |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 2);
+        let goaway = Goaway {
+            reconnect_after_ms: 0,
+            window_ms: milliseconds(window),
+            drain_ms: milliseconds(serve_for),
+            address: String::new(),
+        };
+        let mut live = self.live();
+        for agent in live.agents.values_mut() {
+            agent.guard.draining();
+            agent.session.goaway(goaway.clone());
+        }
+        for operator in live.operators.values_mut() {
+            operator.guard.draining();
+            operator.session.goaway(goaway.clone());
+        }
+    }
+
+    fn streams_open(&self) -> usize {
+        self.sessions()
+            .iter()
+            .map(|session| session.stats().streams_open)
+            .sum()
+    }
+
+    fn close_all(&self, code: CloseCode, reason: &str) {
+        for session in self.sessions() {
+            session.close(code, reason);
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! What a relay does with a connection: shake hands, admit, and serve until the end.
+//!
+//! An agent's session is registered and then mostly listens. An operator's session
+//! opens streams, each of which is joined to one on the environment's session:
+//!
+//! ```text
+//! operator ── stream ──► relay ── stream (principal, request id) ──► agent ──► target
+//! ```
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info};
+use tunnel::{
+    IncomingStream, KeyPair, OpenRequest, Session, World,
+    handshake::{Connection, ConnectionError},
+    session::Observe,
+};
+use wire::{
+    close::{CloseCode, RefusalCode, ResetCode},
+    handshake::{Credential, ReceivedHello, Refusal, Welcome},
+    id::{Epoch, SessionId},
+    limits::{HANDSHAKE_TIMEOUT, OPEN_BYTES_MAX},
+    message::control::Message,
+    transport::Transport,
+};
+
+use crate::{
+    control::{Admitted, AgentCredential, AgentHello, Control, Principal},
+    limits::RECONNECT_WINDOW,
+    metrics::{Direction, Metrics, Role},
+    registry::{AgentFacts, Registration, Registry},
+};
+
+/// Serves every session of this node.
+#[derive(Debug)]
+pub struct Sessions {
+    parts: SessionParts,
+    counter: AtomicU64,
+    tasks: TaskTracker,
+}
+
+/// What sessions are served with.
+#[derive(Debug)]
+pub struct SessionParts {
+    /// The seams.
+    pub world: World,
+    /// The use cases.
+    pub control: Arc<Control>,
+    /// Who is live.
+    pub registry: Arc<Registry>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The relay's own key.
+    pub identity: KeyPair,
+    /// How often the relay has started.
+    pub generation: u64,
+    /// The node's name, for logs.
+    pub node: String,
+}
+
+/// Whom the relay has let in.
+enum Guest {
+    Agent(Admitted),
+    Operator(Principal),
+}
+
+/// Tells the metrics of round trips.
+struct RoundTrips {
+    metrics: Arc<Metrics>,
+    transport: Transport,
+}
+
+impl Observe for RoundTrips {
+    fn round_trip(&self, rtt: Duration) {
+        self.metrics.heartbeat_rtt(self.transport, rtt);
+    }
+}
+
+impl Sessions {
+    /// A node without sessions.
+    pub fn new(parts: SessionParts) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            counter: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Every task that serves a connection or a stream; closed and waited for when
+    /// the relay ends.
+    pub const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    /// Shakes hands over a connection that came in at `accepted_at`, and serves its
+    /// session until the end. What is handed in as `permit` is dropped with the
+    /// handshake.
+    pub async fn serve<P>(
+        self: &Arc<Self>,
+        connection: Connection,
+        remote: SocketAddr,
+        accepted_at: Instant,
+        permit: P,
+    ) {
+        let transport = connection.transport();
+        let deadline = tokio::time::Instant::from_std(accepted_at + HANDSHAKE_TIMEOUT);
+        let handshake = tokio::time::timeout_at(deadline, self.handshake(connection));
+        let result = handshake.await;
+        drop(permit);
+        let taken = self
+            .parts
+            .world
+            .clock
+            .now()
+            .saturating_duration_since(accepted_at);
+        let label = match &result {
+            Ok(Ok(_)) => "admitted",
+            Ok(Err(Failed::Refused(code))) => code.as_str(),
+            Ok(Err(Failed::Broken(_))) => "broken",
+            Err(_) => CloseCode::HandshakeTimeout.as_str(),
+        };
+        self.parts.metrics.handshake(transport, label, taken);
+        match result {
+            Ok(Ok(arrival)) => self.host(arrival, remote).await,
+            Ok(Err(failed)) => {
+                self.parts.metrics.refused(label);
+                debug!(%remote, %transport, reason = label, detail = %failed, "not admitted");
+            }
+            Err(_) => {
+                self.parts.metrics.refused(label);
+                debug!(%remote, %transport, reason = label, "not admitted");
+            }
+        }
+    }
+
+    async fn handshake(&self, mut connection: Connection) -> Result<Arrival, Failed> {
+        let parts = &self.parts;
+        let nonce = parts.world.random();
+        let received = match connection
+            .challenge(&parts.identity, &parts.node, nonce)
+            .await
+        {
+            Ok(received) => received,
+            Err(ConnectionError::Handshake(error)) => {
+                let code = error.refusal();
+                connection.refuse(&Refusal::new(code)).await;
+                return Err(Failed::Refused(code));
+            }
+            Err(error) => return Err(Failed::Broken(error.to_string())),
+        };
+        let guest = match self.admit(&received).await {
+            Ok(guest) => guest,
+            Err(code) => {
+                connection.refuse(&Refusal::new(code)).await;
+                return Err(Failed::Refused(code));
+            }
+        };
+        let welcome = self.welcome(&guest, received.hello.heartbeat_idle);
+        let transport = connection.transport();
+        let observer = Arc::new(RoundTrips {
+            metrics: Arc::clone(&parts.metrics),
+            transport,
+        });
+        let (session, driver) = connection
+            .welcome(&parts.world, &welcome, observer)
+            .await
+            .map_err(|error| Failed::Broken(error.to_string()))?;
+        self.tasks.spawn(driver);
+        Ok(Arrival {
+            session,
+            guest,
+            epoch: welcome.epoch,
+            software: received.hello.software,
+        })
+    }
+
+    async fn admit(&self, received: &ReceivedHello) -> Result<Guest, RefusalCode> {
+        let control = &self.parts.control;
+        let hello = &received.hello;
+        let (key, credential) = match &hello.credential {
+            Credential::Operator { api_token } => {
+                let principal = control.authenticate(api_token).await;
+                return principal
+                    .map(Guest::Operator)
+                    .map_err(|error| error.refusal());
+            }
+            Credential::Enrol {
+                secret,
+                public_key,
+                start_counter,
+            } => {
+                let credential = AgentCredential::Enrol {
+                    secret: secret.clone(),
+                    public_key: *public_key,
+                    start_counter: *start_counter,
+                };
+                (*public_key, credential)
+            }
+            Credential::Known {
+                agent_id,
+                start_counter,
+            } => {
+                let key = control.agent_key(*agent_id).await?;
+                let credential = AgentCredential::Known {
+                    agent_id: *agent_id,
+                    start_counter: *start_counter,
+                };
+                (key, credential)
+            }
+        };
+        if !received.is_proven_by(&key, &tunnel::crypto::verify) {
+            return Err(RefusalCode::BadProof);
+        }
+        let hello = AgentHello {
+            credential,
+            instance: hello.instance,
+        };
+        Ok(Guest::Agent(control.admit_agent(hello).await?))
+    }
+
+    fn welcome(&self, guest: &Guest, heartbeat_idle: Duration) -> Welcome {
+        let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
+        let agent = match guest {
+            Guest::Agent(agent) => Some(agent),
+            Guest::Operator(_) => None,
+        };
+        Welcome {
+            session_id: SessionId::from_bytes(self.parts.world.random()),
+            epoch: Epoch {
+                generation: self.parts.generation,
+                counter,
+            },
+            agent_id: agent.map(|agent| agent.agent_id),
+            environment_id: agent.map(|agent| agent.environment_id),
+            environment: agent
+                .map(|agent| agent.environment.clone())
+                .unwrap_or_default(),
+            reconnect_window: RECONNECT_WINDOW,
+            heartbeat_idle,
+        }
+    }
+
+    async fn host(self: &Arc<Self>, arrival: Arrival, remote: SocketAddr) {
+        let Arrival {
+            session,
+            guest,
+            epoch,
+            software,
+        } = arrival;
+        let transport = session.transport();
+        match guest {
+            Guest::Agent(agent) => {
+                let guard = self.parts.metrics.session_opened(transport, Role::Agent);
+                let facts = AgentFacts {
+                    environment: agent.environment_id,
+                    epoch,
+                    remote,
+                    software,
+                };
+                let registered = self.parts.registry.register_agent(&session, facts, guard);
+                let Some(registration) = registered else {
+                    session.close(CloseCode::Superseded, "a newer session is in place");
+                    return;
+                };
+                if self.parts.control.is_removed(agent.environment_id) {
+                    session.close(CloseCode::Revoked, "the environment was removed");
+                }
+                info!(
+                    environment = agent.environment, agent_id = %agent.agent_id, %transport, %epoch,
+                    session_id = %session.id(), "agent online"
+                );
+                let closed = serve_agent(&session, &registration).await;
+                info!(
+                    environment = agent.environment, agent_id = %agent.agent_id, %epoch,
+                    code = %closed.code, reason = closed.reason, "agent offline"
+                );
+                self.parts.metrics.closed(closed.code);
+            }
+            Guest::Operator(principal) => {
+                let guard = self.parts.metrics.session_opened(transport, Role::Operator);
+                let _registration = self.parts.registry.register_operator(&session, guard);
+                debug!(principal = principal.name(), session_id = %session.id(), "operator came");
+                while let Some(incoming) = session.accept().await {
+                    let (sessions, principal) = (Arc::clone(self), principal.clone());
+                    self.tasks
+                        .spawn(async move { sessions.forward(&principal, incoming).await });
+                }
+                let closed = session.closed().await;
+                debug!(principal = principal.name(), code = %closed.code, "operator went");
+                self.parts.metrics.closed(closed.code);
+            }
+        }
+    }
+
+    /// Joins an operator's stream to one of the environment that it names.
+    async fn forward(&self, principal: &Principal, mut incoming: IncomingStream) {
+        let metrics = &self.parts.metrics;
+        let target = incoming.open.target.clone();
+        let session = match self.reach(principal, &incoming.open.environment).await {
+            Ok(session) => session,
+            Err((code, reason)) => {
+                metrics.reset(code);
+                return incoming.reject(code, &reason);
+            }
+        };
+        let _open = metrics.stream_opened(target.kind());
+        let request = OpenRequest {
+            environment: String::new(),
+            target,
+            principal: principal.name().to_owned(),
+            request_id: incoming.open.request_id,
+            first_bytes: incoming.take_first_bytes(OPEN_BYTES_MAX),
+        };
+        metrics.bytes(Direction::Sent, request.first_bytes.len() as u64);
+        let mut far = match session.open(request).await {
+            Ok(far) => far,
+            Err(error) => {
+                metrics.reset(ResetCode::EnvironmentOffline);
+                return incoming.reject(ResetCode::EnvironmentOffline, &error.to_string());
+            }
+        };
+        if let Err(reset) = far.accepted().await {
+            metrics.reset(reset.code);
+            return incoming.reject(reset.code, &reset.reason);
+        }
+        let near = incoming.accept();
+        let count = |bytes, is_forth| {
+            let direction = if is_forth {
+                Direction::Sent
+            } else {
+                Direction::Received
+            };
+            metrics.bytes(direction, bytes);
+        };
+        if let Err(reset) = tunnel::splice::join(near, far, count).await {
+            metrics.reset(reset.code);
+        }
+    }
+
+    /// The session of an environment that the principal may reach.
+    async fn reach(
+        &self,
+        principal: &Principal,
+        environment: &str,
+    ) -> Result<Session, (ResetCode, String)> {
+        let resolved = self
+            .parts
+            .control
+            .resolve_environment(principal, environment)
+            .await;
+        let id = resolved.map_err(|error| (error.reset(), error.to_string()))?;
+        self.parts.registry.session(id).ok_or_else(|| {
+            let reason = format!("the environment `{environment}` is offline");
+            (ResetCode::EnvironmentOffline, reason)
+        })
+    }
+}
+
+/// A session that was welcomed.
+struct Arrival {
+    session: Session,
+    guest: Guest,
+    epoch: Epoch,
+    software: String,
+}
+
+/// Why a connection did not become a session.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// The dialler was told.
+    #[error("refused: {0}")]
+    Refused(RefusalCode),
+    /// It broke off, or speaks something else.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Listens to an agent until its session is over.
+async fn serve_agent(session: &Session, registration: &Registration) -> tunnel::Closed {
+    let listen = async {
+        while let Some(message) = session.recv_control().await {
+            match message {
+                Message::AgentReport(report) => registration.report(report),
+                Message::ReconnectWindow(_) => debug!("an agent sent a reconnect window"),
+            }
+        }
+    };
+    let refuse = async {
+        while let Some(incoming) = session.accept().await {
+            incoming.reject(ResetCode::BadRequest, "an agent opens no streams");
+        }
+    };
+    tokio::join!(listen, refuse);
+    session.closed().await
+}

@@ -1,0 +1,53 @@
+//! The tunnel under a path on 443, beside the API: for networks that let nothing
+//! else out.
+
+use std::sync::Arc;
+
+use axum::{body::Body, http::Response};
+use hyper::{Request, body::Incoming};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+use tracing::debug;
+use tunnel::{handshake::Connection, websocket};
+use wire::transport::Transport;
+
+use crate::{
+    listener::{RemoteAddr, TlsExporter},
+    session::Sessions,
+};
+
+/// Answers a request for the tunnel's path; where it asks for the tunnel, the
+/// connection becomes a session after the answer.
+pub fn answer(
+    sessions: &Arc<Sessions>,
+    mut request: Request<Incoming>,
+    RemoteAddr(remote): RemoteAddr,
+    TlsExporter(exporter): TlsExporter,
+) -> Response<Body> {
+    let response = match websocket::upgrade_response(&request) {
+        Ok(response) => response,
+        Err(status) => {
+            sessions.metrics().refused("not_websocket");
+            let mut response = Response::new(Body::from("this path serves the tunnel alone\n"));
+            *response.status_mut() = status;
+            return response;
+        }
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    let guests = Arc::clone(sessions);
+    sessions.tasks().spawn(async move {
+        let accepted_at = Instant::now().into_std();
+        match upgrade.await {
+            Ok(upgraded) => {
+                let websocket = websocket::upgraded(Box::new(TokioIo::new(upgraded))).await;
+                let connection = Connection::over_websocket(websocket, exporter, Transport::Ws443);
+                guests.serve(connection, remote, accepted_at, ()).await;
+            }
+            Err(error) => {
+                guests.metrics().refused("http_error");
+                debug!(%remote, %error, "connection dropped");
+            }
+        }
+    });
+    response.map(|()| Body::empty())
+}
