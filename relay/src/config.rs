@@ -100,6 +100,16 @@ pub struct Effective {
     pub origin: String,
 }
 
+impl Effective {
+    /// Whether nobody gave the value, and the host's name stands in.
+    pub fn is_of_host(&self) -> bool {
+        self.value.is_some() && self.origin == ORIGIN_HOST
+    }
+}
+
+/// Origin of a value that is the host's name.
+const ORIGIN_HOST: &str = "host";
+
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<String>);

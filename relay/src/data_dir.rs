@@ -60,7 +60,7 @@ pub enum DataDirError {
         path: PathBuf,
     },
     /// A file cannot be read.
-    #[error("cannot read `{}`: {source}; check its owner and mode", path.display())]
+    #[error("cannot read `{}`: {source}; {}", path.display(), read_advice(source))]
     Read {
         /// Which.
         path: PathBuf,
@@ -84,6 +84,14 @@ pub enum DataDirError {
         /// Why.
         source: io::Error,
     },
+}
+
+fn read_advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::IsADirectory => "name a file in it",
+        _ => "check its owner and mode",
+    }
 }
 
 /// The relay's directory, locked for as long as this lives.

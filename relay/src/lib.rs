@@ -28,3 +28,5 @@ pub mod http;
 pub mod cli;
 
 pub mod args;
+
+pub mod server;

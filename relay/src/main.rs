@@ -1,2 +1,31 @@
-//! Process entry.
-fn main() {}
+//! The process: command line, runtime, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use relay::{
+    args::{Arguments, Command},
+    cli, server,
+};
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::report_usage(&error),
+    };
+    tunnel::install_crypto_provider();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match arguments.command {
+        Command::Serve(serve) => runtime.block_on(server::main(serve, arguments.global.data_dir)),
+        Command::Operator(command) => runtime.block_on(cli::run(command, arguments.global)),
+    }
+}

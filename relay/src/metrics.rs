@@ -65,21 +65,9 @@ pub enum ReloadOutcome {
 /// Every series of a relay.
 #[derive(Debug)]
 pub struct Metrics {
-    sessions: IntGaugeVec,
-    handshake: HistogramVec,
-    heartbeat_rtt: HistogramVec,
-    streams_opened: IntCounterVec,
-    streams_open: IntGaugeVec,
-    bytes_sent: IntCounter,
-    bytes_received: IntCounter,
-    closes: IntCounterVec,
-    resets: IntCounterVec,
-    refusals: IntCounterVec,
-    api_requests: HistogramVec,
-    api_auth_failures: IntCounter,
-    certificate_expiry: IntGauge,
-    certificate_reloads: IntCounterVec,
-    panics: IntCounter,
+    session: SessionSeries,
+    stream: StreamSeries,
+    service: ServiceSeries,
 }
 
 impl Metrics {
@@ -90,12 +78,6 @@ impl Metrics {
     /// Where the registry has a family of one of the names already.
     pub fn new(registry: &Registry, version: &str, commit: &str) -> prometheus::Result<Self> {
         let declare = Declare { registry };
-        let bytes = declare.counters(
-            "bytes_total",
-            "Payload bytes of streams and control messages in sessions, by direction \
-             seen from the relay.",
-            &["direction"],
-        )?;
         let build = declare.gauges(
             "build_info",
             "Always 1; the labels name the release and the commit of this program.",
@@ -103,83 +85,17 @@ impl Metrics {
         )?;
         build.with_label_values(&[version, commit]).set(1);
         Ok(Self {
-            sessions: declare.gauges(
-                "sessions",
-                "Sessions at this moment, by transport, by whose they are, and by state: \
-                 `live`, or `draining` once told to go elsewhere.",
-                &["transport", "role", "state"],
-            )?,
-            handshake: declare.histograms(
-                "handshake_duration_seconds",
-                "From the accepted connection to the end of its handshake, by transport and \
-                 result: `admitted`, or why it was not.",
-                &["transport", "result"],
-                &HANDSHAKE_SECONDS,
-            )?,
-            heartbeat_rtt: declare.histograms(
-                "heartbeat_round_trip_seconds",
-                "Round trips of heartbeats through sessions, by transport.",
-                &["transport"],
-                &ROUND_TRIP_SECONDS,
-            )?,
-            streams_opened: declare.counters(
-                "streams_opened_total",
-                "Streams opened towards agents, by kind of target.",
-                &["target"],
-            )?,
-            streams_open: declare.gauges(
-                "streams_open",
-                "Streams towards agents open at this moment, by kind of target.",
-                &["target"],
-            )?,
-            bytes_sent: bytes.with_label_values(&["sent"]),
-            bytes_received: bytes.with_label_values(&["received"]),
-            closes: declare.counters(
-                "closes_total",
-                "Sessions that ended, by close code.",
-                &["close_code"],
-            )?,
-            resets: declare.counters(
-                "resets_total",
-                "Streams that were broken off, by reset code.",
-                &["reset_code"],
-            )?,
-            refusals: declare.counters(
-                "refusals_total",
-                "Connections and hellos that did not become a session, by reason.",
-                &["reason"],
-            )?,
-            api_requests: declare.histograms(
-                "api_request_duration_seconds",
-                "Requests to the API, by method and status class of the answer.",
-                &["method", "status"],
-                &REQUEST_SECONDS,
-            )?,
-            api_auth_failures: declare.counter(
-                "api_auth_failures_total",
-                "Requests to the API without a valid token.",
-            )?,
-            certificate_expiry: declare.gauge(
-                "certificate_expiry_timestamp_seconds",
-                "When the certificate in use ends, in seconds since 1970.",
-            )?,
-            certificate_reloads: declare.counters(
-                "certificate_reloads_total",
-                "Changed certificate files, by outcome: `reloaded`, or `failed` with the \
-                 former certificate kept.",
-                &["outcome"],
-            )?,
-            panics: declare.counter(
-                "panics_total",
-                "Panics of tasks: each is a bug of the relay; its log says where.",
-            )?,
+            session: SessionSeries::declare(&declare)?,
+            stream: StreamSeries::declare(&declare)?,
+            service: ServiceSeries::declare(&declare)?,
         })
     }
 
     /// A session was admitted; it counts until the guard is dropped.
     pub fn session_opened(&self, transport: Transport, role: Role) -> SessionGuard {
         let gauge = |state| {
-            self.sessions
+            self.session
+                .sessions
                 .with_label_values(&[transport.as_str(), role.as_str(), state])
         };
         let guard = SessionGuard {
@@ -192,14 +108,16 @@ impl Metrics {
 
     /// A handshake ended: `result` is `admitted`, a refusal code, or a close code.
     pub fn handshake(&self, transport: Transport, result: &'static str, duration: Duration) {
-        self.handshake
+        self.session
+            .handshake
             .with_label_values(&[transport.as_str(), result])
             .observe(duration.as_secs_f64());
     }
 
     /// A heartbeat was answered.
     pub fn heartbeat_rtt(&self, transport: Transport, rtt: Duration) {
-        self.heartbeat_rtt
+        self.session
+            .heartbeat_rtt
             .with_label_values(&[transport.as_str()])
             .observe(rtt.as_secs_f64());
     }
@@ -207,8 +125,11 @@ impl Metrics {
     /// A stream towards an agent was opened; it counts as open until the guard is
     /// dropped. `target_kind` is [`Target::kind`](wire::target::Target::kind).
     pub fn stream_opened(&self, target_kind: &'static str) -> StreamGuard {
-        self.streams_opened.with_label_values(&[target_kind]).inc();
-        let open = self.streams_open.with_label_values(&[target_kind]);
+        self.stream
+            .streams_opened
+            .with_label_values(&[target_kind])
+            .inc();
+        let open = self.stream.streams_open.with_label_values(&[target_kind]);
         open.inc();
         StreamGuard { open }
     }
@@ -216,24 +137,27 @@ impl Metrics {
     /// Payload went through a session.
     pub fn bytes(&self, direction: Direction, bytes: u64) {
         match direction {
-            Direction::Received => self.bytes_received.inc_by(bytes),
-            Direction::Sent => self.bytes_sent.inc_by(bytes),
+            Direction::Received => self.stream.bytes_received.inc_by(bytes),
+            Direction::Sent => self.stream.bytes_sent.inc_by(bytes),
         }
     }
 
     /// A session ended.
     pub fn closed(&self, code: CloseCode) {
-        self.closes.with_label_values(&[code.as_str()]).inc();
+        self.session
+            .closes
+            .with_label_values(&[code.as_str()])
+            .inc();
     }
 
     /// A stream was broken off.
     pub fn reset(&self, code: ResetCode) {
-        self.resets.with_label_values(&[code.as_str()]).inc();
+        self.stream.resets.with_label_values(&[code.as_str()]).inc();
     }
 
     /// A connection or a hello did not become a session.
     pub fn refused(&self, reason: &'static str) {
-        self.refusals.with_label_values(&[reason]).inc();
+        self.session.refusals.with_label_values(&[reason]).inc();
     }
 
     /// A request to the API was answered.
@@ -249,19 +173,20 @@ impl Metrics {
             400..=499 => "4xx",
             _ => "5xx",
         };
-        self.api_requests
+        self.service
+            .api_requests
             .with_label_values(&[method, class])
             .observe(duration.as_secs_f64());
     }
 
     /// A request to the API had no valid token.
     pub fn api_auth_failed(&self) {
-        self.api_auth_failures.inc();
+        self.service.api_auth_failures.inc();
     }
 
     /// The certificate in use ends at this second.
     pub fn certificate_expires(&self, unix_seconds: i64) {
-        self.certificate_expiry.set(unix_seconds);
+        self.service.certificate_expiry.set(unix_seconds);
     }
 
     /// Changed certificate files were looked at.
@@ -270,12 +195,15 @@ impl Metrics {
             ReloadOutcome::Failed => "failed",
             ReloadOutcome::Reloaded => "reloaded",
         };
-        self.certificate_reloads.with_label_values(&[outcome]).inc();
+        self.service
+            .certificate_reloads
+            .with_label_values(&[outcome])
+            .inc();
     }
 
     /// A task panicked.
     pub fn panicked(&self) {
-        self.panics.inc();
+        self.service.panics.inc();
     }
 }
 
@@ -320,6 +248,133 @@ impl Drop for StreamGuard {
 /// Where a family cannot be written, which only a bug can cause.
 pub fn render(registry: &Registry) -> prometheus::Result<String> {
     TextEncoder::new().encode_to_string(&registry.gather())
+}
+
+/// Sessions, from the accepted connection to the end.
+#[derive(Debug)]
+struct SessionSeries {
+    sessions: IntGaugeVec,
+    handshake: HistogramVec,
+    heartbeat_rtt: HistogramVec,
+    closes: IntCounterVec,
+    refusals: IntCounterVec,
+}
+
+impl SessionSeries {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            sessions: declare.gauges(
+                "sessions",
+                "Sessions at this moment, by transport, by whose they are, and by state: \
+                 `live`, or `draining` once told to go elsewhere.",
+                &["transport", "role", "state"],
+            )?,
+            handshake: declare.histograms(
+                "handshake_duration_seconds",
+                "From the accepted connection to the end of its handshake, by transport and \
+                 result: `admitted`, or why it was not.",
+                &["transport", "result"],
+                &HANDSHAKE_SECONDS,
+            )?,
+            heartbeat_rtt: declare.histograms(
+                "heartbeat_round_trip_seconds",
+                "Round trips of heartbeats through sessions, by transport.",
+                &["transport"],
+                &ROUND_TRIP_SECONDS,
+            )?,
+            closes: declare.counters(
+                "closes_total",
+                "Sessions that ended, by close code.",
+                &["close_code"],
+            )?,
+            refusals: declare.counters(
+                "refusals_total",
+                "Connections and hellos that did not become a session, by reason.",
+                &["reason"],
+            )?,
+        })
+    }
+}
+
+/// Streams towards agents.
+#[derive(Debug)]
+struct StreamSeries {
+    streams_opened: IntCounterVec,
+    streams_open: IntGaugeVec,
+    bytes_sent: IntCounter,
+    bytes_received: IntCounter,
+    resets: IntCounterVec,
+}
+
+impl StreamSeries {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        let bytes = declare.counters(
+            "bytes_total",
+            "Payload bytes of streams and control messages in sessions, by direction \
+             seen from the relay.",
+            &["direction"],
+        )?;
+        Ok(Self {
+            streams_opened: declare.counters(
+                "streams_opened_total",
+                "Streams opened towards agents, by kind of target.",
+                &["target"],
+            )?,
+            streams_open: declare.gauges(
+                "streams_open",
+                "Streams towards agents open at this moment, by kind of target.",
+                &["target"],
+            )?,
+            bytes_sent: bytes.with_label_values(&["sent"]),
+            bytes_received: bytes.with_label_values(&["received"]),
+            resets: declare.counters(
+                "resets_total",
+                "Streams that were broken off, by reset code.",
+                &["reset_code"],
+            )?,
+        })
+    }
+}
+
+/// The API, the certificate, and the process.
+#[derive(Debug)]
+struct ServiceSeries {
+    api_requests: HistogramVec,
+    api_auth_failures: IntCounter,
+    certificate_expiry: IntGauge,
+    certificate_reloads: IntCounterVec,
+    panics: IntCounter,
+}
+
+impl ServiceSeries {
+    fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            api_requests: declare.histograms(
+                "api_request_duration_seconds",
+                "Requests to the API, by method and status class of the answer.",
+                &["method", "status"],
+                &REQUEST_SECONDS,
+            )?,
+            api_auth_failures: declare.counter(
+                "api_auth_failures_total",
+                "Requests to the API without a valid token.",
+            )?,
+            certificate_expiry: declare.gauge(
+                "certificate_expiry_timestamp_seconds",
+                "When the certificate in use ends, in seconds since 1970.",
+            )?,
+            certificate_reloads: declare.counters(
+                "certificate_reloads_total",
+                "Changed certificate files, by outcome: `reloaded`, or `failed` with the \
+                 former certificate kept.",
+                &["outcome"],
+            )?,
+            panics: declare.counter(
+                "panics_total",
+                "Panics of tasks: each is a bug of the relay; its log says where.",
+            )?,
+        })
+    }
 }
 
 /// Declares families under the relay's prefix.

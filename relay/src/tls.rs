@@ -8,7 +8,11 @@
 mod authority;
 mod load;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -228,6 +232,15 @@ impl fmt::Debug for ServerTls {
             .field("source", &self.source)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a certificate and its key can be used, without using them.
+///
+/// # Errors
+///
+/// Why they cannot.
+pub fn check_files(certificate: &Path, key: &Path) -> Result<(), TlsError> {
+    load::from_files(certificate, key, &aws_lc_rs::default_provider()).map(|_| ())
 }
 
 fn server_config(

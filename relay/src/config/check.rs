@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Config, Effective, Loaded, Mistakes,
+    Config, Effective, Loaded, Mistakes, ORIGIN_HOST,
     key::{KEYS, Key},
     raw::Raw,
 };
@@ -182,7 +182,8 @@ impl Checker {
         };
         let effective = |key: &'static Key| {
             let given = self.raw.given.get(key.name);
-            let origin = given.map_or_else(|| "host".to_owned(), |given| given.origin.to_string());
+            let origin =
+                given.map_or_else(|| ORIGIN_HOST.to_owned(), |given| given.origin.to_string());
             let value = given
                 .map(|given| given.text.clone())
                 .or_else(|| derived(key.name));

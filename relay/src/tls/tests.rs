@@ -148,7 +148,7 @@ fn a_key_of_another_certificate_is_refused_by_name() {
     let other = KeyPair::generate().unwrap().serialize_pem();
     fs::write(fixture.dir.file("vendor.key"), other).unwrap();
 
-    let refused = ServerTls::new(source, fixture.dir.clone(), at_day(0));
+    let refused = ServerTls::new(source, fixture.dir, at_day(0));
 
     let text = refused.unwrap_err().to_string();
     assert!(
