@@ -12,6 +12,10 @@
 //! | 3 | [`frame`] |
 //! | 4 | [`handshake`], [`session`] |
 
+// Test code that `tests/` includes too names the crate as others do.
+#[cfg(test)]
+extern crate self as wire;
+
 pub mod backoff;
 pub mod close;
 pub mod frame;

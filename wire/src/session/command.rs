@@ -124,6 +124,22 @@ impl Session {
         }
     }
 
+    /// Reads at most `max` bytes that have arrived, and leaves the stream's end to
+    /// [`Self::read`].
+    pub fn read_arrived(&mut self, now: Instant, id: StreamId, max: usize) -> Bytes {
+        let has_arrived = self
+            .streams
+            .get(&id)
+            .is_some_and(|stream| stream.recv.unread() > 0);
+        if !has_arrived {
+            return Bytes::new();
+        }
+        match self.read(now, id, max) {
+            Ok(Read::Bytes(bytes)) => bytes,
+            Ok(Read::Finished | Read::Pending) | Err(_) => Bytes::new(),
+        }
+    }
+
     /// Counts bytes of a stream as read, and lets the peer send as many more.
     fn consume(
         &mut self,

@@ -440,10 +440,12 @@ impl Session {
         }
         let on = self.streams.get(&id).and_then(|stream| stream.connection);
         let acked = self.update(id, |stream| stream.send.ack(offset));
-        let is_reset_due = acked.unwrap_or(Ok(false)).map_err(|_| ProtocolError::Stream {
-            id,
-            what: "acknowledged beyond what was sent",
-        })?;
+        let is_reset_due = acked
+            .unwrap_or(Ok(false))
+            .map_err(|_| ProtocolError::Stream {
+                id,
+                what: "acknowledged beyond what was sent",
+            })?;
         if is_reset_due {
             self.notify(id, |notice| notice.reset = true);
         }

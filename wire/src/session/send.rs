@@ -145,7 +145,10 @@ impl SendHalf {
 
     /// Whether bytes are still to be delivered.
     const fn is_delivering(&self) -> bool {
-        matches!(self.state, State::Open | State::Finishing | State::Breaking(_))
+        matches!(
+            self.state,
+            State::Open | State::Finishing | State::Breaking(_)
+        )
     }
 
     /// The reset that the peer must be told of: code, size and reason.

@@ -1,1 +1,10 @@
-//! Tests of the session machine.
+//! How two sessions behave towards each other, and a session towards a peer that
+//! breaks the rules.
+
+mod lanes;
+mod limits;
+mod liveness;
+mod pair;
+mod resume;
+mod streams;
+mod violations;
