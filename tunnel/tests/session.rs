@@ -1,5 +1,7 @@
 //! Sessions over real sockets on loopback, both transports, both ends ours.
 
+#![expect(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
