@@ -11,11 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::{StreamReset, window::Window};
 use crate::frame::OFFSET_MAX;
 use crate::limits::{STREAM_WINDOW_INITIAL_BYTES, STREAM_WINDOW_MAX_BYTES};
+
+/// Less than this is joined with what came before, so that two chunks have at least
+/// this much and the 32 bytes that each costs are little beside it.
+const CHUNK_BYTES_MIN: usize = 2 * 1024;
 
 #[derive(Debug)]
 enum State {
@@ -145,8 +149,33 @@ impl RecvHalf {
         if self.is_stopped() {
             return Ok(Arrival { new, dropped: new });
         }
-        self.chunks.push_back(bytes);
+        self.keep(bytes);
         Ok(Arrival { new, dropped: 0 })
+    }
+
+    /// Small bytes are copied out of the message that they came in, which they would
+    /// keep in memory whole, and joined with those before them: a peer that sends
+    /// single bytes shall not cost a chunk for each.
+    fn keep(&mut self, bytes: Bytes) {
+        if bytes.len() >= CHUNK_BYTES_MIN {
+            self.chunks.push_back(bytes);
+            return;
+        }
+        let last = self
+            .chunks
+            .back_mut()
+            .filter(|last| last.len() < CHUNK_BYTES_MIN);
+        let Some(last) = last else {
+            self.chunks.push_back(Bytes::copy_from_slice(&bytes));
+            return;
+        };
+        let mut joined = match std::mem::take(last).try_into_mut() {
+            Ok(joined) => joined,
+            // Shared with what was read of it.
+            Err(shared) => BytesMut::from(&shared[..]),
+        };
+        joined.extend_from_slice(&bytes);
+        *last = joined.freeze();
     }
 
     pub(super) fn on_finish(&mut self, size: u64) -> Result<(), Violation> {
@@ -280,8 +309,8 @@ mod tests {
         let arrival = half.on_data(2, bytes("cdef")).unwrap();
 
         assert_eq!(arrival, Arrival { new: 2, dropped: 0 });
-        assert_eq!(half.read(99), Ok(Read::Bytes(bytes("abcd"))));
-        assert_eq!(half.read(99), Ok(Read::Bytes(bytes("ef"))));
+        assert_eq!(half.read(99), Ok(Read::Bytes(bytes("abcdef"))));
+        assert_eq!(half.read(99), Ok(Read::Pending));
     }
 
     #[test]

@@ -343,6 +343,7 @@ fn streams_beyond_the_accept_backlog_are_refused_and_later_ones_are_not() {
 fn small_writes_pin_no_more_memory_than_they_have_bytes() {
     let mut pair = Pair::over(Transport::Ws);
     let id = pair.open(A, "");
+    pair.settle();
     for _ in 0..1_000 {
         pair.write(A, id, "x");
         pair.pump();
