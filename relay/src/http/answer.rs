@@ -1,6 +1,6 @@
 //! What the API answers: the contract's words over the use cases' views.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -227,7 +227,7 @@ impl From<SessionView> for Session {
         let last_heard_ms_ago = view.last_heard_ago.as_millis();
         Self {
             transport: view.transport.as_str().to_owned(),
-            rtt_ms: view.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+            rtt_ms: view.rtt.map(milliseconds),
             connected_since: view.connected_since,
             last_heard_ms_ago: u64::try_from(last_heard_ms_ago).unwrap_or(u64::MAX),
             remote: view.remote.to_string(),
@@ -262,6 +262,11 @@ fn docker_of(report: &AgentReport) -> Option<Docker> {
         api_version: some(docker.api_version.clone()),
         detail: some(docker.detail.clone()),
     })
+}
+
+/// To the microsecond: more is noise.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1_000.0
 }
 
 /// Protocol Buffers leave out what is empty.
