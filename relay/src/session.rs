@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 use tunnel::{
@@ -34,7 +35,7 @@ use wire::{
 
 use crate::{
     control::{Admitted, AgentCredential, AgentHello, Control, Principal},
-    limits::RECONNECT_WINDOW,
+    limits::{HANDSHAKES_MAX, RECONNECT_WINDOW},
     metrics::{Direction, Metrics, Role},
     registry::{AgentFacts, Registration, Registry},
 };
@@ -45,6 +46,9 @@ pub struct Sessions {
     parts: SessionParts,
     counter: AtomicU64,
     tasks: TaskTracker,
+    /// For handshakes of tunnels that came by way of HTTPS, where the connection's
+    /// own permit ends with the switch.
+    path_handshakes: Arc<Semaphore>,
 }
 
 /// What sessions are served with.
@@ -91,6 +95,7 @@ impl Sessions {
             parts,
             counter: AtomicU64::new(0),
             tasks: TaskTracker::new(),
+            path_handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
         })
     }
 
@@ -98,6 +103,11 @@ impl Sessions {
     /// the relay ends.
     pub const fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// The right to one handshake by way of HTTPS, if there is one left.
+    pub fn path_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.path_handshakes).try_acquire_owned().ok()
     }
 
     /// What is counted.

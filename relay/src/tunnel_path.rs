@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use axum::{body::Body, http::Response};
+use axum::{
+    body::Body,
+    http::{Response, StatusCode},
+};
 use hyper::{Request, body::Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
@@ -28,10 +31,15 @@ pub fn answer(
         Ok(response) => response,
         Err(status) => {
             sessions.metrics().refused("not_websocket");
-            let mut response = Response::new(Body::from("this path serves the tunnel alone\n"));
-            *response.status_mut() = status;
-            return response;
+            return refusal(status, "this path serves the tunnel alone\n");
         }
+    };
+    let Some(permit) = sessions.path_permit() else {
+        sessions.metrics().refused("too_many_connections");
+        return refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the relay is busy: try again\n",
+        );
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let guests = Arc::clone(sessions);
@@ -41,7 +49,7 @@ pub fn answer(
             Ok(upgraded) => {
                 let websocket = websocket::upgraded(Box::new(TokioIo::new(upgraded))).await;
                 let connection = Connection::over_websocket(websocket, exporter, Transport::Ws443);
-                guests.serve(connection, remote, accepted_at, ()).await;
+                guests.serve(connection, remote, accepted_at, permit).await;
             }
             Err(error) => {
                 guests.metrics().refused("http_error");
@@ -50,4 +58,10 @@ pub fn answer(
         }
     });
     response.map(|()| Body::empty())
+}
+
+fn refusal(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response
 }

@@ -15,7 +15,7 @@ use quinn::{
 use wire::{
     close::CloseCode,
     handshake::EXPORTER_LABEL,
-    limits::{HANDSHAKE_TIMEOUT, SESSION_WINDOW_MAX_BYTES, STREAM_WINDOW_MAX_BYTES, STREAMS_MAX},
+    limits::{FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, SESSION_WINDOW_MAX_BYTES, STREAM_WINDOW_MAX_BYTES, STREAMS_MAX},
 };
 
 pub(crate) use crate::session::laned::QuicLink;
@@ -28,16 +28,29 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest UDP payload tried: an Ethernet frame's over IPv6 (1500 - 40 - 8).
 const MTU_MAX: u16 = 1452;
 
+/// What a peer may have sent and nobody read before the session's handshake is
+/// done: a few frames. Streams are none of its business until then.
+const STRANGER_BYTES_MAX: u64 = 2 * FRAME_BYTES_MAX as u64;
+
+fn varint(value: u64) -> VarInt {
+    VarInt::from_u64(value).unwrap_or(VarInt::MAX)
+}
+
+/// Gives a peer that has proven who it is the session's room.
+pub(crate) fn trust(connection: &Connection) {
+    connection.set_max_concurrent_bi_streams(varint(2 * STREAMS_MAX as u64));
+    connection.set_receive_window(varint(2 * SESSION_WINDOW_MAX_BYTES));
+}
+
 fn transport() -> TransportConfig {
     let mut config = TransportConfig::default();
-    let varint = |value: u64| VarInt::from_u64(value).unwrap_or(VarInt::MAX);
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_MAX);
     config
-        .max_concurrent_bidi_streams(varint(2 * STREAMS_MAX as u64))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(varint(STREAM_WINDOW_MAX_BYTES))
-        .receive_window(varint(2 * SESSION_WINDOW_MAX_BYTES))
+        .receive_window(varint(STRANGER_BYTES_MAX))
         .send_window(SESSION_WINDOW_MAX_BYTES)
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())

@@ -21,7 +21,7 @@ use wire::{
 };
 
 use super::DriverParts;
-use crate::quic::{close_code, error_code};
+use crate::quic::{close_code, error_code, trust};
 
 /// A QUIC connection after the handshake.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
         recv,
         unread,
     } = link;
+    trust(&connection);
     let mut lanes = JoinSet::new();
     let mut writer = tokio::spawn(write_control(parts.clone(), send));
     let reader = tokio::spawn(read_control(parts.clone(), recv, unread));
