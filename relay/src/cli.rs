@@ -64,23 +64,41 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make, list and remove environments
-    #[command(after_help = failure::EXIT_CODES_HELP)]
+    #[command(after_long_help = failure::EXIT_CODES_HELP)]
     Env {
         /// What to do.
         #[command(subcommand)]
         command: env::EnvCommand,
     },
     /// Run the local docker command against an environment, or listen for other tools
-    #[command(after_help = failure::EXIT_CODES_HELP)]
+    ///
+    /// Everything after `--` is the docker command's own:
+    ///
+    ///   sternline-relay docker berlin -- logs -f web
+    ///   sternline-relay docker berlin -- exec -it web sh
+    ///
+    /// Any other tool that takes a DOCKER_HOST finds it at a socket:
+    ///
+    ///   sternline-relay docker berlin --listen unix:///run/user/1000/berlin.sock
+    #[command(after_long_help = failure::EXIT_CODES_HELP, verbatim_doc_comment)]
     Docker(docker::DockerArgs),
     /// Open a port on this machine that leads to a target
-    #[command(after_help = failure::EXIT_CODES_HELP)]
+    ///
+    /// It is there until Ctrl-C. The policy on the agent's host must name the target:
+    ///
+    ///   sternline-relay forward berlin tcp:db.internal:5432 --listen 127.0.0.1:5432
+    #[command(after_long_help = failure::EXIT_CODES_HELP, verbatim_doc_comment)]
     Forward(forward::ForwardArgs),
     /// Open a port on the relay's host that leads to a target, kept across restarts
-    #[command(after_help = failure::EXIT_CODES_HELP)]
+    ///
+    /// Whoever reaches the address reaches the target, without any credential:
+    ///
+    ///   sternline-relay expose berlin tcp:db.internal:5432 --listen 127.0.0.1:5432
+    ///   sternline-relay expose --list
+    #[command(after_long_help = failure::EXIT_CODES_HELP, verbatim_doc_comment)]
     Expose(expose::ExposeArgs),
     /// End an exposure
-    #[command(after_help = failure::EXIT_CODES_HELP)]
+    #[command(after_long_help = failure::EXIT_CODES_HELP)]
     Unexpose(expose::UnexposeArgs),
 }
 

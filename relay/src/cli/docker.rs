@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
@@ -45,20 +45,21 @@ const MISLEADING: [&str; 4] = [
 
 /// What to run against an environment.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("action").args(["listen", "arguments"]).required(true))]
 pub struct DockerArgs {
     /// Name of the environment
     #[arg(value_name = "ENV")]
     environment: EnvironmentName,
     /// Listen here for any tool that takes a DOCKER_HOST, until Ctrl-C: unix:///PATH
     /// or tcp://127.0.0.1:PORT
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "arguments")]
+    #[arg(long, value_name = "ADDRESS")]
     listen: Option<ListenAddress>,
     /// Let other machines reach the TCP address: whoever does is root on the
     /// environment's host
     #[arg(long, requires = "listen", conflicts_with = "arguments")]
     listen_anywhere: bool,
     /// What the local docker command is given
-    #[arg(last = true, value_name = "ARGS", required_unless_present = "listen")]
+    #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<OsString>,
 }
 

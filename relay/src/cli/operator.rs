@@ -34,9 +34,12 @@ use super::{
     human, output,
 };
 
-/// How long a local connection waits for a session: a relay that restarts is back
-/// within it, and a person still waits.
-pub const SESSION_WAIT: Duration = Duration::from_secs(10);
+/// For how long after a loss local connections wait for the next session: a relay
+/// that restarts is back within it, and a person still waits.
+const OUTAGE_WAIT: Duration = Duration::from_secs(10);
+/// How long they wait at least: in a longer outage each request of a docker command
+/// waits again, and the command makes several.
+const SESSION_WAIT_MIN: Duration = Duration::from_secs(2);
 /// How long the end of the program waits for the close frame to leave.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// Operators are few, and a share of the relay's admission is theirs: they need
@@ -69,11 +72,18 @@ enum State {
     Refused(Failure),
 }
 
+/// The latest end of a session that was not asked for.
+#[derive(Debug)]
+struct Loss {
+    cause: String,
+    at: Instant,
+}
+
 /// The operator's session with the relay.
 #[derive(Debug)]
 pub struct Operator {
     states: watch::Receiver<State>,
-    losses: watch::Receiver<Option<String>>,
+    loss: watch::Receiver<Option<Loss>>,
     stop: CancellationToken,
     keeper: JoinHandle<()>,
 }
@@ -89,7 +99,7 @@ impl Operator {
         let link = Link::new(access);
         let session = link.dial().await.map_err(|error| link.failure(&error))?;
         let (publish, states) = watch::channel(State::Connected(session.clone()));
-        let (publish_loss, losses) = watch::channel(None);
+        let (publish_loss, loss) = watch::channel(None);
         let stop = CancellationToken::new();
         let keeper = Keeper {
             link,
@@ -102,7 +112,7 @@ impl Operator {
         let keeper = tokio::spawn(keeper.run(session));
         Ok(Self {
             states,
-            losses,
+            loss,
             stop,
             keeper,
         })
@@ -113,15 +123,20 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// There is no session within [`SESSION_WAIT`], or never again.
+    /// There is no session in time, or never again.
     pub async fn open(&self, request: OpenRequest) -> Result<Stream, Failure> {
-        let deadline = Instant::now() + SESSION_WAIT;
+        let now = Instant::now();
+        let lost_at = self.loss.borrow().as_ref().map_or(now, |loss| loss.at);
+        let mut deadline = (lost_at + OUTAGE_WAIT).max(now + SESSION_WAIT_MIN);
         let mut ended = None;
         loop {
             let session = self.session(ended, deadline).await?;
             match session.open(request.clone()).await {
                 Ok(stream) => return Ok(stream),
-                Err(OpenError::Closed) => ended = Some(session.id()),
+                Err(OpenError::Closed) => {
+                    ended = Some(session.id());
+                    deadline = now + OUTAGE_WAIT;
+                }
                 Err(error @ OpenError::TooMany) => {
                     return Err(Failure::new(Exit::Unavailable, error.to_string())
                         .advise(ResetCode::LimitReached.advice()));
@@ -161,7 +176,7 @@ impl Operator {
 
     /// Why the session was lost the last time; none if it never was.
     pub fn last_loss(&self) -> Option<String> {
-        self.losses.borrow().clone()
+        self.loss.borrow().as_ref().map(|loss| loss.cause.clone())
     }
 
     /// Resolves when the relay has refused for good: nothing comes back by itself.
@@ -264,7 +279,7 @@ impl Resolve for Known {
 struct Keeper {
     link: Link,
     publish: watch::Sender<State>,
-    publish_loss: watch::Sender<Option<String>>,
+    publish_loss: watch::Sender<Option<Loss>>,
     notes: Notes,
     stop: CancellationToken,
     backoff: Backoff,
@@ -297,14 +312,20 @@ impl Keeper {
 
     /// Tells whoever wants to know that the session has ended, and gives the cause.
     fn lost(&self, closed: &Closed) -> String {
-        let cause = match closed.reason.as_str() {
-            "" => closed.code.to_string(),
-            reason => format!("{}: {}", closed.code, human::printable(reason)),
+        let cause = match (closed.code, closed.reason.as_str()) {
+            // The reason is the TLS library's or the kernel's, and says no more.
+            (CloseCode::ConnectionLost, _) => "the connection broke".to_owned(),
+            (code, "") => code.to_string(),
+            (code, reason) => format!("{code}: {}", human::printable(reason)),
         };
         self.note(&format!(
             "the session with the relay was lost ({cause}); dialling again"
         ));
-        self.publish_loss.send_replace(Some(cause.clone()));
+        let loss = Loss {
+            cause: cause.clone(),
+            at: Instant::now(),
+        };
+        self.publish_loss.send_replace(Some(loss));
         cause
     }
 
