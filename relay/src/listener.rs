@@ -14,7 +14,6 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
@@ -24,7 +23,7 @@ use tracing::{debug, warn};
 use tunnel::{
     handshake::Connection,
     websocket::{self, TUNNEL_PATH},
-    world::tune_tcp,
+    world::{AsyncUdpSocket, BoxIo, Listen},
 };
 use wire::{handshake::EXPORTER_LABEL, limits::HANDSHAKE_TIMEOUT, transport::Transport};
 
@@ -46,7 +45,7 @@ pub struct RemoteAddr(pub SocketAddr);
 /// open then stay open.
 pub async fn run_tunnel_tcp(
     sessions: Arc<Sessions>,
-    listener: TcpListener,
+    listener: impl Listen,
     tls: Arc<rustls::ServerConfig>,
     stop: CancellationToken,
 ) {
@@ -89,7 +88,7 @@ pub async fn run_tunnel_tcp(
 /// The socket or the TLS configuration is of no use for QUIC.
 pub async fn run_tunnel_quic(
     sessions: Arc<Sessions>,
-    socket: std::net::UdpSocket,
+    socket: Arc<dyn AsyncUdpSocket>,
     tls: Arc<rustls::ServerConfig>,
     stop: CancellationToken,
 ) -> io::Result<()> {
@@ -144,7 +143,7 @@ pub async fn run_tunnel_quic(
 /// by `router`.
 pub async fn run_https(
     sessions: Arc<Sessions>,
-    listener: TcpListener,
+    listener: impl Listen,
     tls: Arc<rustls::ServerConfig>,
     router: Router,
     stop: CancellationToken,
@@ -186,7 +185,7 @@ struct Door {
 }
 
 impl Door {
-    async fn serve(self, tls: TlsStream<TcpStream>, stop: &CancellationToken) {
+    async fn serve(self, tls: TlsStream<BoxIo>, stop: &CancellationToken) {
         let Self {
             sessions,
             router,
@@ -236,9 +235,9 @@ impl Door {
 /// The next connection; `None` once told to stop.
 async fn accept(
     sessions: &Sessions,
-    listener: &TcpListener,
+    listener: &impl Listen,
     stop: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr)> {
+) -> Option<(BoxIo, SocketAddr)> {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -266,9 +265,8 @@ fn permit(sessions: &Sessions, permits: &Arc<Semaphore>) -> Option<OwnedSemaphor
 
 async fn accept_tls(
     acceptor: &TlsAcceptor,
-    tcp: TcpStream,
-) -> io::Result<(TlsStream<TcpStream>, TlsExporter)> {
-    tune_tcp(&tcp)?;
+    tcp: BoxIo,
+) -> io::Result<(TlsStream<BoxIo>, TlsExporter)> {
     let tls = acceptor.accept(tcp).await?;
     let exporter = tls
         .get_ref()

@@ -160,6 +160,11 @@ impl Metrics {
         self.session.refusals.with_label_values(&[reason]).inc();
     }
 
+    /// So many datagrams did not belong to a session, and cannot.
+    pub fn refused_many(&self, reason: &'static str, count: u64) {
+        self.session.refusals.with_label_values(&[reason]).inc_by(count);
+    }
+
     /// A request to the API was answered.
     pub fn api_request(&self, method: &str, status: u16, duration: Duration) {
         let method = match method {

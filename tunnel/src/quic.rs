@@ -15,7 +15,10 @@ use quinn::{
 use wire::{
     close::CloseCode,
     handshake::EXPORTER_LABEL,
-    limits::{FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, SESSION_WINDOW_MAX_BYTES, STREAM_WINDOW_MAX_BYTES, STREAMS_MAX},
+    limits::{
+        FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, SESSION_WINDOW_MAX_BYTES, STREAM_WINDOW_MAX_BYTES,
+        STREAMS_MAX,
+    },
 };
 
 pub(crate) use crate::session::laned::QuicLink;
@@ -68,17 +71,15 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 /// # Errors
 ///
 /// The TLS configuration has no cipher suite for QUIC, or the socket is unusable.
-pub fn server(socket: std::net::UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::Result<Endpoint> {
-    socket::enlarge_buffers(&socket);
+pub fn server(
+    socket: Arc<dyn AsyncUdpSocket>,
+    tls: Arc<rustls::ServerConfig>,
+) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(tls).map_err(invalid)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));
-    Endpoint::new(
-        EndpointConfig::default(),
-        Some(config),
-        socket,
-        Arc::new(TokioRuntime),
-    )
+    let runtime = Arc::new(TokioRuntime);
+    Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(config), socket, runtime)
 }
 
 /// Connects to a relay from a socket of its own, which the kernel keeps to that

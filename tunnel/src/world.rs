@@ -12,10 +12,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use quinn::AsyncUdpSocket;
+pub use quinn::AsyncUdpSocket;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 /// A byte stream of whatever kind.
@@ -42,6 +42,24 @@ pub trait Net: Send + Sync + fmt::Debug {
     /// A UDP socket connected to `peer`, so that the kernel takes datagrams from
     /// nowhere else.
     fn connect_udp(&self, peer: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+}
+
+/// Where TCP connections come in.
+#[async_trait]
+pub trait Listen: Send + Sync + fmt::Debug {
+    /// The next connection, tuned for a tunnel, and where it comes from. Cancel
+    /// safe: a dropped future has taken none.
+    async fn accept(&self) -> io::Result<(BoxIo, SocketAddr)>;
+}
+
+#[async_trait]
+impl Listen for TcpListener {
+    async fn accept(&self) -> io::Result<(BoxIo, SocketAddr)> {
+        let (stream, remote) = Self::accept(self).await?;
+        // A socket that is dead already fails at its first byte.
+        let _tuned = tune_tcp(&stream);
+        Ok((Box::new(stream), remote))
+    }
 }
 
 /// Names to addresses.

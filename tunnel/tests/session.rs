@@ -1,6 +1,9 @@
 //! Sessions over real sockets on loopback, both transports, both ends ours.
 
-#![expect(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that fails is a test that fails"
+)]
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -97,9 +100,12 @@ async fn relay(transport: Transport) -> (u16, tokio::task::JoinHandle<Option<Ses
     let local: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
     if transport == Transport::Quic {
         let socket = std::net::UdpSocket::bind(local).unwrap();
-        socket.set_nonblocking(true).unwrap();
         let port = socket.local_addr().unwrap().port();
-        let endpoint = tunnel::quic::server(socket, server_tls(tunnel::tls::ALPN_QUIC)).unwrap();
+        let endpoint = tunnel::quic::server(
+            tunnel::quic::socket::accepting(socket, |_| ()).unwrap(),
+            server_tls(tunnel::tls::ALPN_QUIC),
+        )
+        .unwrap();
         let served = tokio::spawn(async move {
             let connection = endpoint.accept().await.unwrap().await.unwrap();
             let session = serve(Connection::over_accepted_quic(connection).await.unwrap()).await;

@@ -67,13 +67,15 @@ impl Running {
             websocket.await;
             "the tunnel's TCP listener"
         });
-        let quic = listener::run_tunnel_quic(
-            relay.sessions.clone(),
-            sockets.tunnel_udp,
-            tls.quic_config(),
-            accepting.clone(),
-        );
+        let sessions = relay.sessions.clone();
+        let (udp, quic_tls, token) = (sockets.tunnel_udp, tls.quic_config(), accepting.clone());
+        let counted = metrics.clone();
         parts.spawn(async move {
+            let socket = tunnel::quic::socket::accepting(udp, move |datagrams| {
+                counted.refused_many("not_quic", datagrams);
+            });
+            let quic =
+                async { listener::run_tunnel_quic(sessions, socket?, quic_tls, token).await };
             if let Err(error) = quic.await {
                 error!(%error, "QUIC cannot be served");
             }

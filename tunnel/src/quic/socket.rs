@@ -34,6 +34,96 @@ pub fn enlarge_buffers(socket: &std::net::UdpSocket) {
     let _refused = socket.set_send_buffer_size(BUFFER_BYTES);
 }
 
+/// A relay's socket. `on_garbage` is told how many datagrams came that are no
+/// QUIC: they are dropped without a word, and somebody should know.
+///
+/// # Errors
+///
+/// The socket cannot be used without blocking.
+pub fn accepting(
+    socket: std::net::UdpSocket,
+    on_garbage: impl Fn(u64) + Send + Sync + 'static,
+) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    enlarge_buffers(&socket);
+    let inner = TokioRuntime.wrap_udp_socket(socket)?;
+    Ok(Arc::new(Accepting {
+        inner,
+        on_garbage: Box::new(on_garbage),
+    }))
+}
+
+struct Accepting {
+    inner: Arc<dyn AsyncUdpSocket>,
+    on_garbage: Box<dyn Fn(u64) + Send + Sync>,
+}
+
+impl fmt::Debug for Accepting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepting").finish_non_exhaustive()
+    }
+}
+
+/// Whether a datagram can be none of QUIC's (RFC 9000 §17): it is empty, or has a
+/// long header of a version that was never spoken here. What has a short header
+/// belongs to a connection, or is told so by the endpoint.
+fn is_garbage(datagram: &[u8]) -> bool {
+    const LONG_HEADER: u8 = 0x80;
+    match datagram {
+        [] => true,
+        [first, rest @ ..] if first & LONG_HEADER != 0 => rest
+            .first_chunk()
+            .is_none_or(|version| u32::from_be_bytes(*version) != 1),
+        // The shortest that can be told from a stateless reset (§10.3).
+        datagram => datagram.len() < 21,
+    }
+}
+
+impl AsyncUdpSocket for Accepting {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.inner).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.inner.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = std::task::ready!(self.inner.poll_recv(cx, bufs, meta))?;
+        let garbage = bufs
+            .iter()
+            .zip(meta.iter())
+            .take(received)
+            .flat_map(|(buf, meta)| buf[..meta.len].chunks(meta.stride.max(1)))
+            .filter(|datagram| is_garbage(datagram))
+            .count();
+        if garbage > 0 {
+            (self.on_garbage)(garbage as u64);
+        }
+        Poll::Ready(Ok(received))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}
+
 /// A socket connected to `peer`, on a port that the kernel chooses.
 ///
 /// # Errors
@@ -121,5 +211,21 @@ impl AsyncUdpSocket for Connected {
 
     fn may_fragment(&self) -> bool {
         self.inner.may_fragment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_quic_is_told_from_what_may_be() {
+        let initial = [&[0xc3, 0, 0, 0, 1][..], &[0; 1195]].concat();
+
+        assert!(!is_garbage(&initial));
+        assert!(!is_garbage(&[0x40; 40]));
+        assert!(is_garbage(b""));
+        assert!(is_garbage(b"GET / HTTP/1.1"));
+        assert!(is_garbage(&[0xff; 1200]));
     }
 }

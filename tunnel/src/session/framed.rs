@@ -30,6 +30,7 @@ pub(crate) async fn drive(parts: DriverParts, websocket: WebSocket, unread: Byte
         websocket,
         clock,
         timer: Box::pin(tokio::time::sleep_until(Instant::now())),
+        is_deaf: false,
     };
     driver.take(unread);
     let reason = std::future::poll_fn(|cx| driver.poll_open(cx)).await;
@@ -46,6 +47,8 @@ struct Framed {
     websocket: WebSocket,
     clock: std::sync::Arc<dyn Clock>,
     timer: Pin<Box<Sleep>>,
+    /// The peer has sent what is no WebSocket.
+    is_deaf: bool,
 }
 
 /// What a step came to.
@@ -110,6 +113,9 @@ impl Framed {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.is_deaf {
+            return Step::Idle;
+        }
         match Pin::new(&mut self.websocket).poll_next(cx) {
             Poll::Pending => Step::Idle,
             Poll::Ready(Some(Ok(Message::Binary(bytes)))) => {
@@ -128,6 +134,17 @@ impl Framed {
             Poll::Ready(Some(Ok(Message::Text(_) | Message::Frame(_)))) => {
                 self.parts
                     .violated(&ProtocolError::Unexpected("text message"));
+                Step::Progress
+            }
+            Poll::Ready(Some(Err(
+                tungstenite::Error::Capacity(_)
+                | tungstenite::Error::Protocol(_)
+                | tungstenite::Error::Utf8(_),
+            ))) => {
+                // Nothing that follows can be understood; the last frame still leaves.
+                self.is_deaf = true;
+                self.parts
+                    .violated(&ProtocolError::Unexpected("WebSocket message"));
                 Step::Progress
             }
             Poll::Ready(Some(Err(error))) => Step::Lost(describe(&error)),
