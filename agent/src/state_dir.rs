@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::FlockOperation;
@@ -12,6 +13,10 @@ use thiserror::Error;
 
 /// Where the state lives unless told otherwise.
 pub const STATE_DIR_DEFAULT: &str = "/var/lib/sternline-agent";
+
+/// How often, and how far apart, another process is waited for: two seconds.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The state directory, locked until this value is dropped or the process ends,
 /// however it ends.
@@ -70,13 +75,10 @@ impl StateDir {
             .mode(0o600)
             .open(path.join("lock"))
             .map_err(unusable)?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateDirError::Busy(path)),
-            Err(error) => Err(StateDirError::Use {
-                path,
-                source: error.into(),
-            }),
+        match lock_patiently(&lock) {
+            Ok(true) => Ok(Self { path, _lock: lock }),
+            Ok(false) => Err(StateDirError::Busy(path)),
+            Err(source) => Err(StateDirError::Use { path, source }),
         }
     }
 
@@ -88,6 +90,25 @@ impl StateDir {
     /// A file of the directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+}
+
+/// Locks the file, or says that somebody has it. Waits a little for one who is going:
+/// a service manager starts the next process as soon as the last was told to end.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "before the runtime, on the only thread there is"
+)]
+fn lock_patiently(lock: &File) -> io::Result<bool> {
+    let mut tries = LOCK_TRIES;
+    loop {
+        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) if tries == 0 => return Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => tries -= 1,
+            Err(error) => return Err(error.into()),
+        }
+        std::thread::sleep(LOCK_PAUSE);
     }
 }
 

@@ -29,7 +29,7 @@ pub const WRITE_EVERY: Duration = Duration::from_secs(10);
 /// Older than this, the file says nothing about the present: four missed writes.
 pub const FRESH_FOR: Duration = Duration::from_secs(40);
 /// Changes closer together than this are written once.
-const WRITE_PAUSE: Duration = Duration::from_millis(100);
+const WRITE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the agent is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,9 +225,10 @@ impl Board {
         }
     }
 
+    /// The first change after a pause is written at once, a flood of them in bundles.
     async fn wait_for_change(&self) {
-        self.changed.notified().await;
         tokio::time::sleep(WRITE_PAUSE).await;
+        self.changed.notified().await;
     }
 
     /// Some kilobytes to the page cache: quicker than handing them to another thread.

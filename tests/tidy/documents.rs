@@ -91,14 +91,13 @@ fn the_readme_lists_exactly_the_keys_of_the_relays_configuration() {
 
 #[test]
 fn the_readme_lists_exactly_the_keys_of_the_agents_configuration() {
-    let declared: BTreeSet<String> = read("agent/src/config.rs")
-        .split("Key {")
-        .filter_map(|rest| {
-            rest.trim_start()
-                .strip_prefix("name: \"")?
-                .split('"')
-                .next()
-        })
+    let code = read("agent/src/config.rs");
+    let (_, keys) = code.split_once("const KEYS").expect("the list of keys");
+    let (keys, _) = keys.split_once("];").expect("its end");
+    let declared: BTreeSet<String> = keys
+        .split('"')
+        .skip(1)
+        .step_by(2)
         .map(str::to_owned)
         .collect();
 

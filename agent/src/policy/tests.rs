@@ -136,20 +136,32 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_within_a_rule_is_denied(address: u32, port in 1_u16.., network: u32, prefix in 0_u8..=32, first in 1_u16.., last in 1_u16..) {
+    fn what_is_not_within_a_rule_is_denied(
+        address: u32,
+        port in 1_u16..,
+        network: u32,
+        prefix in 0_u8..=32,
+        first in 1_u16..,
+        last in 1_u16..,
+    ) {
         let network = ipnet::Ipv4Net::new(network.into(), prefix).unwrap().trunc();
         let (first, last) = (first.min(last), first.max(last));
         let policy = policy(&format!("'{network}:{first}-{last}'"));
         let shift = 32 - u32::from(prefix);
         let same = u64::from(address) >> shift == u64::from(u32::from(network.addr())) >> shift;
 
-        let verdict = policy.judge(&Target::Tcp { host: std::net::Ipv4Addr::from(address).to_string(), port });
+        let host = std::net::Ipv4Addr::from(address).to_string();
+        let verdict = policy.judge(&Target::Tcp { host, port });
 
         prop_assert_eq!(verdict == Verdict::Allowed, same && first <= port && port <= last);
     }
 
     #[test]
-    fn a_rule_reads_back_from_its_words(name in "[a-z][a-z0-9-]{0,20}(\\.[a-z]{1,9}){0,3}", first in 1_u16.., last in 1_u16..) {
+    fn a_rule_reads_back_from_its_words(
+        name in "[a-z][a-z0-9-]{0,20}(\\.[a-z]{1,9}){0,3}",
+        first in 1_u16..,
+        last in 1_u16..,
+    ) {
         let text = format!("{name}:{}-{}", first.min(last), first.max(last));
         let rule = Rule::parse(&text).unwrap();
 

@@ -134,11 +134,12 @@ fn spawn(folder: &Path, token: Option<&str>) -> Child {
 /// Looks every few milliseconds until there is something to see.
 async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     timeout(DEADLINE, async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
         loop {
+            ticks.tick().await;
             if let Some(found) = look() {
                 return found;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await
