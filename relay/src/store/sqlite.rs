@@ -20,8 +20,9 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{
-    Sqlite, SqliteConnection, SqlitePool, Transaction,
+    Sqlite, SqliteConnection, SqlitePool,
     migrate::Migrator,
+    pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use wire::id::{AgentId, EnvironmentId, InstanceId};
@@ -99,14 +100,20 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer
-            .begin_with("BEGIN IMMEDIATE")
+    async fn begin(&self) -> Result<Write, StoreError> {
+        let connection = self.writer.acquire().await.map_err(error::from_sqlx)?;
+        let mut write = Write {
+            connection,
+            has_ended: false,
+        };
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut *write.connection)
             .await
-            .map_err(error::from_sqlx)
+            .map_err(error::from_sqlx)?;
+        Ok(write)
     }
 
-    async fn read(&self) -> Result<sqlx::pool::PoolConnection<Sqlite>, StoreError> {
+    async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         self.reader.acquire().await.map_err(error::from_sqlx)
     }
 }
@@ -146,20 +153,9 @@ async fn check(pool: &SqlitePool) -> Result<(), StoreError> {
 #[async_trait]
 impl Store for SqliteStore {
     async fn boot(&self, forget_before: Timestamp) -> Result<u64, StoreError> {
-        let mut tx = self.begin().await?;
-        sqlx::query("DELETE FROM enrolment_token WHERE expires_at < ?")
-            .bind(forget_before.as_millisecond())
-            .execute(&mut *tx)
-            .await
-            .map_err(error::from_sqlx)?;
-        let generation: i64 = sqlx::query_scalar(
-            "UPDATE relay SET generation = generation + 1 WHERE id = 1 RETURNING generation",
-        )
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(error::from_sqlx)?;
-        tx.commit().await.map_err(error::from_sqlx)?;
-        number(generation)
+        let mut write = self.begin().await?;
+        let generation = boot(&mut write.connection, forget_before).await;
+        write.end(generation).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -176,9 +172,9 @@ impl Store for SqliteStore {
         environment: NewEnvironment,
         limit: u64,
     ) -> Result<(), CreateEnvironmentError> {
-        let mut tx = self.begin().await?;
-        environment::create(&mut tx, &environment, limit).await?;
-        commit(tx).await.map_err(Into::into)
+        let mut write = self.begin().await?;
+        let outcome = environment::create(&mut write.connection, &environment, limit).await;
+        write.end(outcome).await
     }
 
     async fn environments(
@@ -204,17 +200,15 @@ impl Store for SqliteStore {
     }
 
     async fn remove_environment(&self, id: EnvironmentId) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let removed = environment::remove(&mut tx, id).await?;
-        commit(tx).await?;
-        Ok(removed)
+        let mut write = self.begin().await?;
+        let outcome = environment::remove(&mut write.connection, id).await;
+        write.end(outcome).await
     }
 
     async fn create_enrolment_token(&self, token: EnrolmentToken) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let written = agent::create_token(&mut tx, &token).await?;
-        commit(tx).await?;
-        Ok(written)
+        let mut write = self.begin().await?;
+        let outcome = agent::create_token(&mut write.connection, &token).await;
+        write.end(outcome).await
     }
 
     async fn redeem_token(
@@ -223,10 +217,9 @@ impl Store for SqliteStore {
         agent: NewAgent,
         now: Timestamp,
     ) -> Result<AgentRecord, RedeemError> {
-        let mut tx = self.begin().await?;
-        let record = agent::redeem(&mut tx, hash, agent, now).await?;
-        commit(tx).await?;
-        Ok(record)
+        let mut write = self.begin().await?;
+        let outcome = agent::redeem(&mut write.connection, hash, agent, now).await;
+        write.end(outcome).await
     }
 
     async fn agent(&self, agent_id: AgentId) -> Result<Option<AgentRecord>, StoreError> {
@@ -239,29 +232,28 @@ impl Store for SqliteStore {
         start_counter: u64,
         instance: InstanceId,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let written = agent::record_start(&mut tx, agent_id, start_counter, instance).await?;
-        commit(tx).await?;
-        Ok(written)
+        let mut write = self.begin().await?;
+        let outcome =
+            agent::record_start(&mut write.connection, agent_id, start_counter, instance).await;
+        write.end(outcome).await
     }
 
     async fn hold_copied(&self, agent_id: AgentId, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        agent::hold_copied(&mut tx, agent_id, now).await?;
-        commit(tx).await
+        let mut write = self.begin().await?;
+        let outcome = agent::hold_copied(&mut write.connection, agent_id, now).await;
+        write.end(outcome).await
     }
 
     async fn release(&self, agent_id: AgentId) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let released = agent::release(&mut tx, agent_id).await?;
-        commit(tx).await?;
-        Ok(released)
+        let mut write = self.begin().await?;
+        let outcome = agent::release(&mut write.connection, agent_id).await;
+        write.end(outcome).await
     }
 
     async fn put_api_token(&self, token: NewApiToken) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        environment::put_api_token(&mut tx, &token).await?;
-        commit(tx).await
+        let mut write = self.begin().await?;
+        let outcome = environment::put_api_token(&mut write.connection, &token).await;
+        write.end(outcome).await
     }
 
     async fn api_token(&self, hash: &SecretHash) -> Result<Option<ApiTokenRecord>, StoreError> {
@@ -269,9 +261,9 @@ impl Store for SqliteStore {
     }
 
     async fn add_exposure(&self, exposure: ExposureRecord) -> Result<(), AddExposureError> {
-        let mut tx = self.begin().await?;
-        exposure::add(&mut tx, &exposure).await?;
-        commit(tx).await.map_err(Into::into)
+        let mut write = self.begin().await?;
+        let outcome = exposure::add(&mut write.connection, &exposure).await;
+        write.end(outcome).await
     }
 
     async fn exposures(&self) -> Result<Vec<ExposureRecord>, StoreError> {
@@ -279,15 +271,66 @@ impl Store for SqliteStore {
     }
 
     async fn remove_exposure(&self, id: ExposureId) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let removed = exposure::remove(&mut tx, id).await?;
-        commit(tx).await?;
-        Ok(removed)
+        let mut write = self.begin().await?;
+        let outcome = exposure::remove(&mut write.connection, id).await;
+        write.end(outcome).await
     }
 }
 
-async fn commit(tx: Transaction<'static, Sqlite>) -> Result<(), StoreError> {
-    tx.commit().await.map_err(error::from_sqlx)
+/// A transaction that writes.
+///
+/// Not sqlx's own: where SQLite rolls a transaction back by itself, as it does when
+/// the disk is full, sqlx goes on to count it as open and the connection is lost.
+struct Write {
+    connection: PoolConnection<Sqlite>,
+    has_ended: bool,
+}
+
+impl Write {
+    /// Commits what came out well, and takes everything else back.
+    async fn end<T, E>(mut self, outcome: Result<T, E>) -> Result<T, E>
+    where
+        E: From<StoreError>,
+    {
+        let (statement, outcome) = match outcome {
+            Ok(value) => ("COMMIT", Ok(value)),
+            Err(e) => ("ROLLBACK", Err(e)),
+        };
+        let ended = sqlx::query(statement).execute(&mut *self.connection).await;
+        self.has_ended = ended.is_ok();
+        match (outcome, ended) {
+            (Ok(_), Err(e)) => Err(error::from_sqlx(e).into()),
+            (outcome, _) => outcome,
+        }
+    }
+}
+
+/// A connection whose transaction did not end in order, or whose user went away, is
+/// closed: SQLite takes back what it left, and the pool opens another.
+impl Drop for Write {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+async fn boot(
+    connection: &mut SqliteConnection,
+    forget_before: Timestamp,
+) -> Result<u64, StoreError> {
+    sqlx::query("DELETE FROM enrolment_token WHERE expires_at < ?")
+        .bind(forget_before.as_millisecond())
+        .execute(&mut *connection)
+        .await
+        .map_err(error::from_sqlx)?;
+    let generation: i64 = sqlx::query_scalar(
+        "UPDATE relay SET generation = generation + 1 WHERE id = 1 RETURNING generation",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(error::from_sqlx)?;
+    number(generation)
 }
 
 /// Whether a statement that writes at most one row wrote it.

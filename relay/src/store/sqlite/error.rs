@@ -17,6 +17,10 @@ const FULL: u32 = 13;
 const CANTOPEN: u32 = 14;
 const NOTADB: u32 = 26;
 
+/// Extended: `SQLITE_IOERR_SHMSIZE`, no room for the file beside the database that its
+/// readers share.
+const IOERR_SHMSIZE: u32 = 10 | (19 << 8);
+
 /// Extended: `SQLITE_CONSTRAINT_UNIQUE` and `SQLITE_CONSTRAINT_PRIMARYKEY`.
 const CONSTRAINT_UNIQUE: u32 = 19 | (8 << 8);
 const CONSTRAINT_PRIMARYKEY: u32 = 19 | (6 << 8);
@@ -27,6 +31,9 @@ pub(super) fn from_sqlx(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::PoolTimedOut => StoreError::Busy { detail },
         sqlx::Error::Io(e) => from_io(e),
+        sqlx::Error::Database(_) if extended_code(&error) == Some(IOERR_SHMSIZE) => {
+            StoreError::Full { detail }
+        }
         sqlx::Error::Database(_) => match extended_code(&error).map(|code| code & 0xff) {
             Some(BUSY | LOCKED) => StoreError::Busy { detail },
             Some(FULL) => StoreError::Full { detail },

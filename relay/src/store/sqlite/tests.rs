@@ -138,6 +138,54 @@ async fn a_full_disk_is_called_by_its_name_and_leaves_nothing_half_written() {
 }
 
 #[tokio::test]
+async fn regression_a_store_writes_again_once_the_disk_has_room() {
+    let (dir, store) = store().await;
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+        .fetch_one(&store.writer)
+        .await
+        .unwrap();
+    let cap = |pages: i64| sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+    sqlx::query(cap(pages))
+        .execute(&store.writer)
+        .await
+        .unwrap();
+    let environment = |index: u32| NewEnvironment {
+        id: EnvironmentId::from_bytes(u128::from(index).to_be_bytes()),
+        customer: CustomerId::default(),
+        name: format!("site-{index}-{}", "x".repeat(200)),
+        tags: std::collections::BTreeMap::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    let mut index = 0;
+    while store
+        .create_environment(environment(index), 1_000)
+        .await
+        .is_ok()
+    {
+        index += 1;
+    }
+
+    // The failed write's connection is gone, and the cap with it: there is room.
+    let written = store.create_environment(environment(index), 1_000).await;
+
+    written.unwrap();
+    drop(dir);
+}
+
+#[tokio::test]
+async fn a_write_whose_user_went_away_is_taken_back() {
+    let (_dir, store) = store().await;
+    let mut write = store.begin().await.unwrap();
+    boot(&mut write.connection, Timestamp::UNIX_EPOCH)
+        .await
+        .unwrap();
+
+    drop(write);
+
+    assert_eq!(store.boot(Timestamp::UNIX_EPOCH).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_store_of_a_later_release_is_refused() {
     let (dir, store) = store().await;
     sqlx::query(
