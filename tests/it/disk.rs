@@ -75,6 +75,7 @@ async fn an_agent_whose_disk_fills_up_keeps_its_identity_whole() {
         ..AgentSetup::with_token(relay.add("acme").await)
     });
     relay.shows("acme", "online", SOON).await;
+    agent.is_up().await;
     let filling = disk.fill();
 
     agent.restart().await;

@@ -19,6 +19,7 @@ async fn a_copied_identity_is_detected_shown_and_never_a_fight() {
     let relay = Relay::start().await;
     let mut original = Agent::start(AgentSetup::with_token(relay.add("acme").await));
     relay.shows("acme", "online", SOON).await;
+    original.is_up().await;
     let clone = tempfile::tempdir().expect("a temporary folder");
     let state = clone.path().join("state");
     copy_folder(original.state_dir(), &state);
@@ -44,6 +45,7 @@ async fn a_held_identity_is_released_by_the_operator() {
     let relay = Relay::start().await;
     let mut original = Agent::start(AgentSetup::with_token(relay.add("acme").await));
     relay.shows("acme", "online", SOON).await;
+    original.is_up().await;
     let clone = tempfile::tempdir().expect("a temporary folder");
     let state = clone.path().join("state");
     copy_folder(original.state_dir(), &state);
@@ -95,6 +97,7 @@ async fn a_removed_agent_is_not_let_in_again() {
     let relay = Relay::start().await;
     let mut agent = Agent::start(AgentSetup::with_token(relay.add("acme").await));
     relay.shows("acme", "online", SOON).await;
+    agent.is_up().await;
     relay.operator(&["env", "remove", "acme"]).await.success();
     relay.add("acme").await;
 

@@ -66,6 +66,7 @@ async fn no_secret_is_ever_in_a_log_or_an_argument() {
     let parsed: EnrolToken = token.parse().expect("the relay made it");
     let mut agent = Agent::start(AgentSetup::with_token(&token));
     relay.shows("acme", "online", SOON).await;
+    agent.is_up().await;
     agent.restart().await;
     relay.operator(&["env", "list"]).await.success();
     let identity =

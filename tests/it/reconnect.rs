@@ -41,6 +41,7 @@ async fn a_killed_agent_comes_back_as_the_same_one_without_its_token() {
     let relay = Relay::start().await;
     let mut agent = Agent::start(AgentSetup::with_token(relay.add("acme").await));
     let before = relay.shows("acme", "online", SOON).await;
+    agent.is_up().await;
 
     agent.restart().await;
 

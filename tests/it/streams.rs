@@ -139,7 +139,7 @@ async fn a_service_that_is_not_there_is_named_and_ends_the_stream_at_once() {
     let received = tokio::time::timeout(SOON, exchange(port, b"hello")).await;
 
     assert!(received.expect("it hangs").unwrap_or_default().is_empty());
-    forward.says("target_unreachable", SOON).await;
+    forward.says("refused", SOON).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

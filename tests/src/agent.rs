@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use wire::token::{EnrolToken, RelayAddress};
 
-use crate::{Cable, Finished, Process, binary};
+use crate::{Cable, Finished, Process, SOON, binary};
 
 /// How an agent is started.
 #[derive(Debug, Default)]
@@ -150,6 +150,11 @@ impl Agent {
             self.transport,
             self.user,
         );
+    }
+
+    /// Waits until it has a session, and with it an identity that outlives the process.
+    pub async fn is_up(&self) {
+        self.process.says("session opened", SOON).await;
     }
 
     /// Its state directory.
