@@ -14,6 +14,7 @@ use wire::{
     close::CloseCode,
     frame::{Goaway, Open},
     id::{SessionId, StreamId},
+    limits::CONTROL_BACKLOG_MAX,
     session::{Closed, Event},
     transport::Transport,
 };
@@ -167,6 +168,13 @@ impl Shared {
                     }
                 }
                 Event::StreamsAvailable => state.open_wakers.drain(..).for_each(Waker::wake),
+                // The application is to keep up: what it leaves here is bounded.
+                Event::Control(_) if state.controls.len() >= CONTROL_BACKLOG_MAX => {
+                    state.machine.close(
+                        CloseCode::ProtocolViolation,
+                        "too many control messages at once",
+                    );
+                }
                 Event::Control(bytes) => {
                     state.controls.push_back(bytes);
                     wake(&mut state.control_waker);
