@@ -37,6 +37,17 @@ pub struct NewEnvironment {
     pub tags: BTreeMap<String, String>,
     /// When it was added.
     pub created_at: Timestamp,
+    /// Its first token, written together with it.
+    pub token: FirstToken,
+}
+
+/// The first token of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstToken {
+    /// Hash of its secret.
+    pub hash: SecretHash,
+    /// From when on it is refused.
+    pub expires_at: Timestamp,
 }
 
 /// An environment as the store has it.
@@ -252,7 +263,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Whether the store answers, for readiness.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Adds an environment, while there are fewer than `limit`.
+    /// Adds an environment with its first token, while there are fewer than `limit`.
     async fn create_environment(
         &self,
         environment: NewEnvironment,

@@ -14,7 +14,9 @@ use super::{
 use crate::{
     credential::SecretHash,
     limits::ENVIRONMENTS_MAX,
-    store::{CreateEnvironmentError, EnrolmentToken, EnvironmentRecord, NewEnvironment},
+    store::{
+        CreateEnvironmentError, EnrolmentToken, EnvironmentRecord, FirstToken, NewEnvironment,
+    },
 };
 
 /// How an environment fares.
@@ -97,31 +99,48 @@ impl Control {
     ) -> Result<(EnvironmentView, IssuedToken), Error> {
         check_name("name", name)?;
         check_tags(&tags)?;
+        let draft = self.draft_token();
         let environment = NewEnvironment {
             id: EnvironmentId::from_bytes(*self.random()),
             customer: principal.customer().clone(),
             name: name.to_owned(),
             tags,
-            created_at: self.now(),
+            created_at: draft.created_at,
+            token: FirstToken {
+                hash: draft.hash(),
+                expires_at: draft.expires_at,
+            },
         };
-        let id = environment.id;
-        self.store
+        let record = EnvironmentRecord {
+            id: environment.id,
+            customer: environment.customer.clone(),
+            name: environment.name.clone(),
+            tags: environment.tags.clone(),
+            created_at: environment.created_at,
+            agent: None,
+        };
+        let created = self
+            .store
             .create_environment(environment, ENVIRONMENTS_MAX)
-            .await
-            .map_err(|e| match e {
-                CreateEnvironmentError::NameTaken => Error::EnvironmentExists {
-                    name: name.to_owned(),
-                },
-                CreateEnvironmentError::LimitReached => Error::LimitReached {
-                    what: "environments",
-                    limit: ENVIRONMENTS_MAX,
-                },
-                CreateEnvironmentError::Store(e) => Error::Store(e),
-            })?;
-        info!(%principal, environment = name, environment_id = %id, "environment added");
-        let record = self.record(principal, name).await?;
-        let token = self.issue(principal, &record).await?;
-        Ok((self.view(record), token))
+            .await;
+        created.map_err(|e| match e {
+            CreateEnvironmentError::NameTaken => Error::EnvironmentExists {
+                name: name.to_owned(),
+            },
+            CreateEnvironmentError::LimitReached => Error::LimitReached {
+                what: "environments",
+                limit: ENVIRONMENTS_MAX,
+            },
+            CreateEnvironmentError::Store(e) => Error::Store(e),
+        })?;
+        info!(
+            %principal,
+            environment = name,
+            environment_id = %record.id,
+            expires_at = %draft.expires_at,
+            "environment added, enrolment token issued"
+        );
+        Ok((self.view(record), self.write_out(draft, name)))
     }
 
     /// The principal's environments by name; with a filter, those that have the tag.
@@ -205,7 +224,25 @@ impl Control {
         name: &str,
     ) -> Result<IssuedToken, Error> {
         let record = self.record(principal, name).await?;
-        self.issue(principal, &record).await
+        let draft = self.draft_token();
+        let token = EnrolmentToken {
+            hash: draft.hash(),
+            environment: record.id,
+            created_at: draft.created_at,
+            expires_at: draft.expires_at,
+        };
+        if !self.store.create_enrolment_token(token).await? {
+            return Err(Error::EnvironmentUnknown {
+                name: name.to_owned(),
+            });
+        }
+        info!(
+            %principal,
+            environment = name,
+            expires_at = %draft.expires_at,
+            "enrolment token issued"
+        );
+        Ok(self.write_out(draft, name))
     }
 
     /// Ends the hold of an environment whose identity was copied: the next agent
@@ -258,38 +295,26 @@ impl Control {
         }
     }
 
-    async fn issue(
-        &self,
-        principal: &Principal,
-        record: &EnvironmentRecord,
-    ) -> Result<IssuedToken, Error> {
-        let secret = Secret::from_bytes(*self.random());
+    fn draft_token(&self) -> Draft {
         let created_at = self.now();
-        let expires_at = created_at
-            .checked_add(self.facts.token_validity)
-            .unwrap_or(Timestamp::MAX);
-        let token = EnrolmentToken {
-            hash: SecretHash::of_secret(&secret),
-            environment: record.id,
+        let expires_at = created_at.checked_add(self.facts.token_validity);
+        Draft {
+            secret: Secret::from_bytes(*self.random()),
             created_at,
-            expires_at,
-        };
-        if !self.store.create_enrolment_token(token).await? {
-            return Err(Error::EnvironmentUnknown {
-                name: record.name.clone(),
-            });
+            expires_at: expires_at.unwrap_or(Timestamp::MAX),
         }
-        info!(%principal, environment = record.name, %expires_at, "enrolment token issued");
-        let text = Zeroizing::new(
-            EnrolToken {
-                addresses: vec![self.facts.address.clone()],
-                relay_identity: self.facts.identity,
-                secret,
-                expires_unix_seconds: expires_at.as_second(),
-                environment: record.name.clone(),
-            }
-            .to_text(),
-        );
+    }
+
+    /// The one showing of a token that is stored.
+    fn write_out(&self, draft: Draft, environment: &str) -> IssuedToken {
+        let token = EnrolToken {
+            addresses: vec![self.facts.address.clone()],
+            relay_identity: self.facts.identity,
+            secret: draft.secret,
+            expires_unix_seconds: draft.expires_at.as_second(),
+            environment: environment.to_owned(),
+        };
+        let text = Zeroizing::new(token.to_text());
         let agent_command = Zeroizing::new(format!("sternline-agent run --token {}", *text));
         let docker_run_command = Zeroizing::new(format!(
             "docker run -d --name sternline-agent --restart unless-stopped --network host \
@@ -297,11 +322,24 @@ impl Control {
              -e STERNLINE_TOKEN={} {}",
             *text, self.facts.agent_image
         ));
-        Ok(IssuedToken {
+        IssuedToken {
             text,
-            expires_at,
+            expires_at: draft.expires_at,
             agent_command,
             docker_run_command,
-        })
+        }
+    }
+}
+
+/// A token before it is stored.
+struct Draft {
+    secret: Secret,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Draft {
+    fn hash(&self) -> SecretHash {
+        SecretHash::of_secret(&self.secret)
     }
 }

@@ -13,7 +13,7 @@ use wire::{
 };
 
 use super::{
-    AddExposureError, CreateEnvironmentError, EnrolmentToken, ExposureRecord, NewAgent,
+    AddExposureError, CreateEnvironmentError, EnrolmentToken, ExposureRecord, FirstToken, NewAgent,
     NewApiToken, NewEnvironment, RedeemError, Store,
 };
 use crate::{
@@ -26,6 +26,7 @@ macro_rules! suite {
         $crate::store::contract::suite!($make:
             counts_its_boots,
             gives_an_environment_back_as_it_was_written,
+            adds_an_environment_together_with_its_first_token,
             refuses_a_second_environment_of_one_name,
             refuses_more_environments_than_the_limit,
             keeps_customers_apart,
@@ -71,6 +72,10 @@ fn environment(byte: u8, name: &str) -> NewEnvironment {
         name: name.to_owned(),
         tags: BTreeMap::from([("site".to_owned(), name.to_owned())]),
         created_at: at(0),
+        token: FirstToken {
+            hash: hash(byte + 100),
+            expires_at: at(100),
+        },
     }
 }
 
@@ -147,6 +152,17 @@ pub(super) async fn gives_an_environment_back_as_it_was_written(store: &dyn Stor
         (written.id, &written.tags, at(0))
     );
     assert_eq!(by_name.agent, None);
+}
+
+pub(super) async fn adds_an_environment_together_with_its_first_token(store: &dyn Store) {
+    let id = berlin(store).await;
+
+    let record = store
+        .redeem_token(&hash(101), agent(5), at(1))
+        .await
+        .unwrap();
+
+    assert_eq!(record.environment_id, id);
 }
 
 pub(super) async fn refuses_a_second_environment_of_one_name(store: &dyn Store) {

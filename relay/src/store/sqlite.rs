@@ -173,7 +173,7 @@ impl Store for SqliteStore {
         limit: u64,
     ) -> Result<(), CreateEnvironmentError> {
         let mut write = self.begin().await?;
-        let outcome = environment::create(&mut write.connection, &environment, limit).await;
+        let outcome = create(&mut write.connection, &environment, limit).await;
         write.end(outcome).await
     }
 
@@ -313,6 +313,24 @@ impl Drop for Write {
             self.connection.close_on_drop();
         }
     }
+}
+
+/// Both or neither: an environment without its token would be one that its adder
+/// never heard of.
+async fn create(
+    connection: &mut SqliteConnection,
+    environment: &NewEnvironment,
+    limit: u64,
+) -> Result<(), CreateEnvironmentError> {
+    environment::create(connection, environment, limit).await?;
+    let token = EnrolmentToken {
+        hash: environment.token.hash,
+        environment: environment.id,
+        created_at: environment.created_at,
+        expires_at: environment.token.expires_at,
+    };
+    agent::create_token(connection, &token).await?;
+    Ok(())
 }
 
 async fn boot(

@@ -6,7 +6,7 @@ use sqlx::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::contract;
+use crate::store::{FirstToken, contract};
 
 async fn store() -> (TempDir, SqliteStore) {
     let dir = TempDir::new().unwrap();
@@ -17,6 +17,12 @@ async fn store() -> (TempDir, SqliteStore) {
 }
 
 contract::suite!(store);
+
+fn hash(index: u32) -> SecretHash {
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&index.to_be_bytes());
+    SecretHash::from_bytes(bytes)
+}
 
 #[tokio::test]
 async fn only_its_owner_may_read_the_file() {
@@ -114,6 +120,10 @@ async fn a_full_disk_is_called_by_its_name_and_leaves_nothing_half_written() {
         name: format!("site-{index}"),
         tags: [("note".to_owned(), "x".repeat(255))].into(),
         created_at: Timestamp::UNIX_EPOCH,
+        token: FirstToken {
+            hash: hash(index),
+            expires_at: Timestamp::UNIX_EPOCH,
+        },
     };
 
     let mut written = 0;
@@ -155,6 +165,10 @@ async fn regression_a_store_writes_again_once_the_disk_has_room() {
         name: format!("site-{index}-{}", "x".repeat(200)),
         tags: std::collections::BTreeMap::new(),
         created_at: Timestamp::UNIX_EPOCH,
+        token: FirstToken {
+            hash: hash(index),
+            expires_at: Timestamp::UNIX_EPOCH,
+        },
     };
     let mut index = 0;
     while store
