@@ -162,7 +162,10 @@ impl Metrics {
 
     /// So many datagrams did not belong to a session, and cannot.
     pub fn refused_many(&self, reason: &'static str, count: u64) {
-        self.session.refusals.with_label_values(&[reason]).inc_by(count);
+        self.session
+            .refusals
+            .with_label_values(&[reason])
+            .inc_by(count);
     }
 
     /// A request to the API was answered.
