@@ -46,6 +46,9 @@ const MISLEADING: [&str; 4] = [
 /// What to run against an environment.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("action").args(["listen", "arguments"]).required(true))]
+#[command(override_usage = "\
+sternline-relay docker [OPTIONS] <ENV> -- <ARGS>...
+       sternline-relay docker [OPTIONS] <ENV> --listen <ADDRESS>")]
 pub struct DockerArgs {
     /// Name of the environment
     #[arg(value_name = "ENV")]
