@@ -25,6 +25,7 @@ async fn a_copied_identity_is_detected_shown_and_never_a_fight() {
     copy_folder(original.state_dir(), &state);
     // The original has started more often than the copy knows of.
     original.restart().await;
+    original.is_up().await;
     let online = relay.shows("acme", "online", SOON).await;
 
     let copy = Agent::start(AgentSetup {
@@ -50,6 +51,7 @@ async fn a_held_identity_is_released_by_the_operator() {
     let state = clone.path().join("state");
     copy_folder(original.state_dir(), &state);
     original.restart().await;
+    original.is_up().await;
     relay.shows("acme", "online", SOON).await;
     let copy = Agent::start(AgentSetup {
         state_dir: Some(state),
