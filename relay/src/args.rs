@@ -44,7 +44,7 @@ pub struct ServeArgs {
     /// Where to serve metrics and health [default: 127.0.0.1:9100]
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<String>,
-    /// DNS name or address that agents and operators reach the relay under [default: the host's name]
+    /// DNS name or address that agents and operators dial [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub public_name: Option<String>,
     /// Print the configuration in effect and whether it holds, and exit
