@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     Closed, Event, OpenError, OpenOptions, Session, StreamReset,
     recv::Read,
-    stream::{Opening, Stream},
+    stream::{Answer, Opening, Stream},
 };
 use crate::{
     close::{CloseCode, ResetCode},
@@ -63,9 +63,8 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        if let Opening::Theirs { is_accepted } = &mut stream.opening
-            && !std::mem::replace(is_accepted, true)
-        {
+        if let Opening::Theirs(answer @ Answer::Waiting) = &mut stream.opening {
+            *answer = Answer::Accepted;
             self.unaccepted -= 1;
             self.notify(id, |notice| notice.accept = true);
         }
@@ -248,11 +247,9 @@ impl Session {
     /// A stream of the peer that is reset instead of accepted waits no more.
     fn note_decided(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id)
-            && let Opening::Theirs {
-                is_accepted: is_accepted @ false,
-            } = &mut stream.opening
+            && let Opening::Theirs(answer @ Answer::Waiting) = &mut stream.opening
         {
-            *is_accepted = true;
+            *answer = Answer::Refused;
             self.unaccepted -= 1;
         }
     }

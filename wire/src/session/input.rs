@@ -10,7 +10,7 @@ use super::{
     heartbeat::Verdict,
     output::Lane,
     recv::{Arrival, Violation},
-    stream::{Opening, Stream},
+    stream::{Answer, Opening, Stream},
 };
 use crate::{
     close::ResetCode,
@@ -234,7 +234,7 @@ impl Session {
             } else {
                 self.unaccepted += 1;
                 if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.opening = Opening::Theirs { is_accepted: false };
+                    stream.opening = Opening::Theirs(Answer::Waiting);
                 }
                 self.events.push_back(Event::Opened(open));
             }
@@ -266,7 +266,7 @@ impl Session {
         if is_new {
             self.open_theirs += 1;
             self.opened_total += 1;
-            let opening = Opening::Theirs { is_accepted: true };
+            let opening = Opening::Theirs(Answer::Refused);
             self.streams.insert(id, Stream::new(opening, Some(on)));
         }
         Ok(is_new)
@@ -297,6 +297,7 @@ impl Session {
             .map_err(|error| violation(id, error))?;
         self.count_arrival(now, id, &arrival)?;
         if arrival.new > 0 {
+            self.note_accepted(id);
             self.events.push_back(Event::Readable(id));
             self.delay_ack(now, id);
         }
@@ -342,7 +343,9 @@ impl Session {
             return Ok(());
         }
         if let Some(result) = self.change(id, |stream| stream.recv.on_finish(size)) {
-            result.map_err(|error| violation(id, error))?;
+            if result.map_err(|error| violation(id, error))? {
+                self.note_accepted(id);
+            }
             self.notify(id, |notice| notice.ack = true);
             self.events.push_back(Event::Readable(id));
         }
@@ -359,13 +362,19 @@ impl Session {
         if !self.is_known(id)? {
             return Ok(());
         }
+        self.note_accepted(id);
+        Ok(())
+    }
+
+    /// Bytes and an end in order say that the target was reached, too: on another
+    /// lane they may be faster than the accept, or outlive the connection it was on.
+    fn note_accepted(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id)
             && let Opening::Ours { is_accepted, .. } = &mut stream.opening
             && !std::mem::replace(is_accepted, true)
         {
             self.events.push_back(Event::Accepted(id));
         }
-        Ok(())
     }
 
     fn handle_reset(

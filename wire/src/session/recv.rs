@@ -178,10 +178,11 @@ impl RecvHalf {
         *last = joined.freeze();
     }
 
-    pub(super) fn on_finish(&mut self, size: u64) -> Result<(), Violation> {
+    /// The peer has sent all; false where the direction had ended before.
+    pub(super) fn on_finish(&mut self, size: u64) -> Result<bool, Violation> {
         match &self.state {
             State::SizeKnown(known) if *known != size => return Err(Violation::SizeChanged),
-            State::SizeKnown(_) | State::Reset(_) | State::Done(_) => return Ok(()),
+            State::SizeKnown(_) | State::Reset(_) | State::Done(_) => return Ok(false),
             State::Open | State::Stopped => {}
         }
         if size != self.received() {
@@ -196,7 +197,7 @@ impl RecvHalf {
         } else {
             State::SizeKnown(size)
         };
-        Ok(())
+        Ok(true)
     }
 
     /// The peer broke the direction off after `size` bytes, of which some may never

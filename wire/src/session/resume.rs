@@ -11,7 +11,7 @@ use super::{
     ConnectionKind, ConnectionOptions, Event, ProtocolError, Session,
     connection::{Connection, PeerResume},
     seen::Seen,
-    stream::{Opening, Stream},
+    stream::{Answer, Opening, Stream},
 };
 use crate::{
     frame::{Frame, Resume, ResumeStream},
@@ -225,8 +225,7 @@ impl Session {
         // What was told on a lost connection is told again: each notice may be
         // heard twice without harm. Of a stream that the peer does not know yet,
         // only what holds from its beginning.
-        let accepted = matches!(stream.opening, Opening::Theirs { is_accepted: true })
-            && stream.send.broken().is_none();
+        let accepted = matches!(stream.opening, Opening::Theirs(Answer::Accepted));
         let (reset, stop) = (
             stream.send.reset_to_tell().is_some(),
             stream.recv.is_stopped(),

@@ -45,10 +45,18 @@ pub(super) enum Opening {
         is_accepted: bool,
     },
     /// Opened by the peer.
-    Theirs {
-        /// The application has reached the target.
-        is_accepted: bool,
-    },
+    Theirs(Answer),
+}
+
+/// What the application made of a stream that the peer opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing yet.
+    Waiting,
+    /// The target was reached.
+    Accepted,
+    /// It was not, or was not tried.
+    Refused,
 }
 
 /// What the peer is to be told about a stream, besides bytes.
