@@ -211,11 +211,6 @@ impl Supervisor {
             remote,
             ..
         } = dialled;
-        tracing::info!(
-            session_id = %welcome.session_id, transport = %transport.as_str(),
-            environment = welcome.environment, epoch = ?welcome.epoch, "session opened"
-        );
-        tracing::debug!(%remote, "relay");
         if let (Stage::Enrolling, Some(agent_id)) = (self.identity.stage, welcome.agent_id) {
             self.identity.stage = Stage::Enrolled(agent_id);
             self.identity.environment.clone_from(&welcome.environment);
@@ -238,6 +233,12 @@ impl Supervisor {
             status.next_attempt_at = None;
             status.attempt = 0;
         });
+        // Last, so that whoever reads it finds everything above on the disk.
+        tracing::info!(
+            session_id = %welcome.session_id, transport = %transport.as_str(),
+            environment = welcome.environment, epoch = ?welcome.epoch, "session opened"
+        );
+        tracing::debug!(%remote, "relay");
     }
 
     /// A full disk does not end the session. What is on the disk then still holds

@@ -14,6 +14,16 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
+/// The relay still shows the session of the killed process for a while, and the log
+/// still has its lines; the status knows which process it is of.
+async fn is_up_again(agent: &Agent) {
+    eventually("the agent is up again", SOON, async || {
+        let health = agent.status(&["--healthcheck"]).await;
+        health.status.success().then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copied_identity_is_detected_shown_and_never_a_fight() {
     let relay = Relay::start().await;
@@ -25,7 +35,7 @@ async fn a_copied_identity_is_detected_shown_and_never_a_fight() {
     copy_folder(original.state_dir(), &state);
     // The original has started more often than the copy knows of.
     original.restart().await;
-    original.is_up().await;
+    is_up_again(&original).await;
     let online = relay.shows("acme", "online", SOON).await;
 
     let copy = Agent::start(AgentSetup {
@@ -51,7 +61,7 @@ async fn a_held_identity_is_released_by_the_operator() {
     let state = clone.path().join("state");
     copy_folder(original.state_dir(), &state);
     original.restart().await;
-    original.is_up().await;
+    is_up_again(&original).await;
     relay.shows("acme", "online", SOON).await;
     let copy = Agent::start(AgentSetup {
         state_dir: Some(state),
