@@ -30,16 +30,8 @@ use wire::{handshake::EXPORTER_LABEL, limits::HANDSHAKE_TIMEOUT, transport::Tran
 use crate::{
     limits::{ACCEPT_PAUSE, HANDSHAKES_MAX, HTTPS_CONNECTIONS_MAX},
     session::Sessions,
-    tunnel_path,
+    tunnel_path::{self, RemoteAddr, TlsExporter},
 };
-
-/// The TLS exporter of the connection that a request came on; in its extensions.
-#[derive(Debug, Clone, Copy)]
-pub struct TlsExporter(pub [u8; 32]);
-
-/// Where a request comes from; in its extensions.
-#[derive(Debug, Clone, Copy)]
-pub struct RemoteAddr(pub SocketAddr);
 
 /// Serves WebSockets on the tunnel's TCP port until told to stop. Sessions that are
 /// open then stay open.
@@ -93,7 +85,7 @@ pub async fn run_tunnel_quic(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    let endpoint = tunnel::quic::server(socket, tls)?;
+    let endpoint = tunnel::quic::server(socket, tls, &sessions.quic_secret())?;
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,

@@ -28,6 +28,7 @@ use wire::{
     close::{CloseCode, RefusalCode, ResetCode},
     handshake::{Credential, ReceivedHello, Refusal, Welcome},
     id::{Epoch, SessionId},
+    key::Secret,
     limits::{HANDSHAKE_TIMEOUT, OPEN_BYTES_MAX},
     message::control::Message,
     transport::Transport,
@@ -103,6 +104,13 @@ impl Sessions {
     /// the relay ends.
     pub const fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// Keys what QUIC must recognise after a restart: derived from the identity, so
+    /// that nothing more has to be kept. Ed25519 gives the same signature each time.
+    pub fn quic_secret(&self) -> Secret {
+        let signature = self.parts.identity.sign(b"sternline quic endpoint v1");
+        Secret::from_bytes(tunnel::sha256(&signature.0))
     }
 
     /// The right to one handshake by way of HTTPS, if there is one left.

@@ -1,7 +1,7 @@
 //! The tunnel under a path on 443, beside the API: for networks that let nothing
 //! else out.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
@@ -14,10 +14,15 @@ use tracing::debug;
 use tunnel::{handshake::Connection, websocket};
 use wire::transport::Transport;
 
-use crate::{
-    listener::{RemoteAddr, TlsExporter},
-    session::Sessions,
-};
+use crate::session::Sessions;
+
+/// The TLS exporter of the connection that a request came on; in its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsExporter(pub [u8; 32]);
+
+/// Where a request comes from; in its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct RemoteAddr(pub SocketAddr);
 
 /// Answers a request for the tunnel's path; where it asks for the tunnel, the
 /// connection becomes a session after the answer.

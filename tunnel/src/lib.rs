@@ -5,11 +5,11 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`crypto`], [`world`] |
-//! | 1 | [`tls`] |
-//! | 2 | [`session`] (handles of the application, and the drivers under them) |
-//! | 3 | [`handshake`], [`splice`] |
-//! | 4 | [`websocket`], [`quic`] |
+//! | 0 | [`crypto`], [`socket`] |
+//! | 1 | [`world`], [`tls`] |
+//! | 2 | [`websocket`], [`quic`] |
+//! | 3 | [`session`] (handles of the application, and the drivers under them) |
+//! | 4 | [`handshake`], [`splice`] |
 //! | 5 | [`dial`] |
 //!
 //! Sockets, name resolution, clock and entropy enter through [`World`](world::World),
@@ -20,6 +20,7 @@ pub mod dial;
 pub mod handshake;
 pub mod quic;
 pub mod session;
+pub mod socket;
 pub mod splice;
 pub mod tls;
 pub mod websocket;

@@ -6,24 +6,24 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use crate::crypto::random_bytes;
+use aws_lc_rs::hmac;
 use bytes::BytesMut;
 use quinn::{
-    AsyncUdpSocket, ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout,
-    MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    AsyncUdpSocket, ClientConfig, Connection, ConnectionId, ConnectionIdGenerator, Endpoint,
+    EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
+    VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use wire::{
     close::CloseCode,
     handshake::EXPORTER_LABEL,
+    key::Secret,
     limits::{
         FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, SESSION_WINDOW_MAX_BYTES, STREAM_WINDOW_MAX_BYTES,
         STREAMS_MAX,
     },
 };
-
-pub(crate) use crate::session::laned::QuicLink;
-
-pub mod socket;
 
 /// Above the longest silence that our heartbeat allows (35 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -68,19 +68,48 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 
 /// A relay's endpoint on a UDP socket.
 ///
+/// `secret` stays the same across restarts. It keys the stateless resets (RFC 9000
+/// §10.3), so that a restarted relay can tell a peer of its predecessor at once that
+/// the connection is gone.
+///
 /// # Errors
 ///
 /// The TLS configuration has no cipher suite for QUIC, or the socket is unusable.
 pub fn server(
     socket: Arc<dyn AsyncUdpSocket>,
     tls: Arc<rustls::ServerConfig>,
+    secret: &Secret,
 ) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(tls).map_err(invalid)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));
-    let runtime = Arc::new(TokioRuntime);
-    Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(config), socket, runtime)
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+    endpoint.cid_generator(|| Box::new(RandomIds));
+    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
+
+/// Connection ids of random bytes. quinn's default keys them to the process and drops
+/// those of a former one without a word; here they are answered by a reset.
+#[derive(Debug)]
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&random_bytes::<CONNECTION_ID_BYTES>())
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Enough that two connections never share an id by chance.
+const CONNECTION_ID_BYTES: usize = 8;
 
 /// Connects to a relay from a socket of its own, which the kernel keeps to that
 /// peer. The endpoint lives as long as the connection.
@@ -107,6 +136,16 @@ pub async fn connect(
         .connect_with(config, address, server_name)
         .map_err(invalid)?;
     Ok(connecting.await?)
+}
+
+/// A QUIC connection with its control lane.
+#[derive(Debug)]
+pub(crate) struct QuicLink {
+    pub(crate) connection: Connection,
+    pub(crate) send: quinn::SendStream,
+    pub(crate) recv: quinn::RecvStream,
+    /// Read from the control lane and not yet decoded.
+    pub(crate) unread: BytesMut,
 }
 
 /// The dialler's end of the control lane.

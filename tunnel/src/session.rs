@@ -293,9 +293,10 @@ impl Session {
     /// Waits until the peer asks to move, or for ever.
     pub async fn goaway_received(&self) -> Goaway {
         let mut goaway = self.shared().goaway.subscribe();
-        match goaway.wait_for(Option::is_some).await {
-            Ok(goaway) => goaway.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+        let received = goaway.wait_for(Option::is_some).await.ok();
+        match received.and_then(|goaway| goaway.clone()) {
+            Some(goaway) => goaway,
+            None => std::future::pending().await,
         }
     }
 

@@ -158,7 +158,7 @@ impl Net for OsNet {
     }
 
     fn connect_udp(&self, peer: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        crate::quic::socket::connected(peer)
+        crate::socket::connected(peer)
     }
 }
 

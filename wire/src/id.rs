@@ -60,7 +60,11 @@ macro_rules! random_id {
                 text.strip_prefix($prefix)
                     .and_then(|rest| BASE32_NOPAD.decode(rest.to_ascii_uppercase().as_bytes()).ok())
                     .and_then(|bytes| Self::from_slice(&bytes))
-                    .ok_or_else(|| ParseIdError { kind: $kind, prefix: $prefix, text: text.to_owned() })
+                    .ok_or_else(|| ParseIdError {
+                        kind: $kind,
+                        prefix: $prefix,
+                        text: text.to_owned(),
+                    })
             }
         }
     };

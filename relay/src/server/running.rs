@@ -71,7 +71,7 @@ impl Running {
         let (udp, quic_tls, token) = (sockets.tunnel_udp, tls.quic_config(), accepting.clone());
         let counted = metrics.clone();
         parts.spawn(async move {
-            let socket = tunnel::quic::socket::accepting(udp, move |datagrams| {
+            let socket = tunnel::socket::accepting(udp, move |datagrams| {
                 counted.refused_many("not_quic", datagrams);
             });
             let quic =

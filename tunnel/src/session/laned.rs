@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
+use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use tokio::{task::JoinSet, time::Instant};
 use wire::{
     close::CloseCode,
@@ -21,17 +21,7 @@ use wire::{
 };
 
 use super::DriverParts;
-use crate::quic::{close_code, error_code, trust};
-
-/// A QUIC connection after the handshake.
-#[derive(Debug)]
-pub(crate) struct QuicLink {
-    pub(crate) connection: Connection,
-    pub(crate) send: SendStream,
-    pub(crate) recv: RecvStream,
-    /// Read from the control lane and not yet decoded.
-    pub(crate) unread: BytesMut,
-}
+use crate::quic::{QuicLink, close_code, error_code, trust};
 
 /// Runs until the session is over. See the module.
 pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
