@@ -4,7 +4,7 @@
 use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use rustls::{RootCertStore, pki_types::ServerName};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_rustls::TlsConnector;
 use wire::{
     handshake::{Answer, EXPORTER_LABEL, Hello, Welcome},
@@ -158,14 +158,15 @@ pub async fn dial(
         })
         .collect();
     let mut worst = None;
+    let turn = Arc::new(Semaphore::new(1));
     let mut attempts = JoinSet::new();
     let mut routes = routes.into_iter();
     let mut next_at = Instant::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next_at), if routes.len() > 0 => {
-                if let Some((address, transport)) = routes.next() {
-                    let route = Route::new(world, options, credential, address, transport);
+                if let Some(route) = routes.next() {
+                    let route = Route::new(world, options, credential, (route, &turn));
                     attempts.spawn(route.attempt());
                     next_at = Instant::now() + HEAD_START;
                 }
@@ -197,6 +198,8 @@ struct Route {
     hello: Hello,
     key: Option<KeyPair>,
     seen: SeenCertificate,
+    /// Whose hello the relay hears; shared by all routes of one dial.
+    turn: Arc<Semaphore>,
 }
 
 impl Route {
@@ -204,8 +207,7 @@ impl Route {
         world: &World,
         options: &DialOptions,
         credential: &Credential,
-        address: RelayAddress,
-        transport: Transport,
+        ((address, transport), turn): ((RelayAddress, Transport), &Arc<Semaphore>),
     ) -> Self {
         let (shown, key) = credential.shown();
         let hello = Hello {
@@ -222,6 +224,7 @@ impl Route {
             hello,
             key,
             seen: SeenCertificate::default(),
+            turn: Arc::clone(turn),
         }
     }
 
@@ -244,7 +247,7 @@ impl Route {
         };
         let hello = self.hello.clone();
         let answer = connection
-            .introduce(relay, hello, self.key.take().as_ref())
+            .introduce(relay, hello, self.key.take().as_ref(), &self.turn)
             .await?;
         let welcome = match answer {
             Answer::Welcome(welcome) => welcome,

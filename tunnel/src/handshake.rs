@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Message;
 use wire::{
     close::CloseCode,
@@ -108,6 +109,10 @@ impl Connection {
 
     /// The dialler's half: who the other end is, then who this one is.
     ///
+    /// Routes that are tried side by side share `turn`, a semaphore of one permit:
+    /// the relay hears one hello at a time, and none after a welcome, because a
+    /// second session would supersede the first.
+    ///
     /// # Errors
     ///
     /// See [`ConnectionError`]. A refusal is an answer.
@@ -116,15 +121,20 @@ impl Connection {
         relay: Option<PublicKey>,
         hello: Hello,
         key: Option<&KeyPair>,
+        turn: &Semaphore,
     ) -> Result<Answer, ConnectionError> {
         let handshake = DiallerHandshake::new(self.exporter, relay, hello);
         let challenge = self.recv().await?;
         let sign = key.map(|key| |message: &[u8]| key.sign(message));
         let sign = sign.as_ref().map(|sign| sign as wire::handshake::Sign<'_>);
         let hello = handshake.handle_challenge(&challenge, &verify, sign)?;
+        let turn = turn.acquire().await.map_err(io::Error::other)?;
         self.send(&hello).await?;
-        let answer = self.recv().await?;
-        Ok(handshake.handle_answer(&answer)?)
+        let answer = handshake.handle_answer(&self.recv().await?)?;
+        if matches!(answer, Answer::Welcome(_)) {
+            turn.forget();
+        }
+        Ok(answer)
     }
 
     /// The acceptor's half, up to the hello: judge it, then [`welcome`](Self::welcome)
