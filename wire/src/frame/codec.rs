@@ -87,7 +87,8 @@ fn read_header(input: &mut &[u8]) -> Result<Option<(FrameType, usize)>, DecodeEr
     let Some(length) = varint::get(&mut rest) else {
         return Ok(None);
     };
-    let room = FRAME_BYTES_MAX - 1 - varint::len(length);
+    // Of the header as it is, which may take more bytes than it needs.
+    let room = FRAME_BYTES_MAX - (input.len() - rest.len());
     let length = usize::try_from(length)
         .ok()
         .filter(|length| *length <= room)
