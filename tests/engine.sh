@@ -1,9 +1,9 @@
 # Sourced by ./test and ./demo: sees to it that a Docker Engine answers.
 #
-# An engine that already answers is used as it is. Otherwise, as root, one of
-# our own is started in a folder of its own, without a bridge and without
-# firewall rules, so that nothing outside that folder changes and stopping it
-# leaves no trace. Sets DOCKER_HOST for it; ENGINE_WHY says why there is none.
+# An engine that already answers is used as it is, at DOCKER_HOST or at the usual
+# socket. Otherwise, as root, one of our own is started in a folder of its own,
+# without a bridge and without firewall rules, so that stopping it leaves nothing
+# behind. Sets DOCKER_HOST for it; ENGINE_WHY says why there is none.
 
 ENGINE_WHY=""
 ENGINE_PID=""
@@ -30,7 +30,18 @@ packages_install() {
 }
 
 engine_answers() {
-  command -v docker >/dev/null 2>&1 && timeout 20 docker version >/dev/null 2>&1
+  command -v docker >/dev/null 2>&1 || return 1
+  if timeout 20 docker version >/dev/null 2>&1; then
+    return 0
+  fi
+  # A second engine would take the first one's bridge away, so the usual socket is
+  # asked even where DOCKER_HOST leads elsewhere.
+  if [ -n "${DOCKER_HOST:-}" ] && [ -S /var/run/docker.sock ] &&
+    DOCKER_HOST=unix:///var/run/docker.sock timeout 20 docker version >/dev/null 2>&1; then
+    export DOCKER_HOST=unix:///var/run/docker.sock
+    return 0
+  fi
+  return 1
 }
 
 engine_packages() {
@@ -64,7 +75,8 @@ engine_start() {
       --bridge none --iptables=false --ip6tables=false >"$dir/dockerd.log" 2>&1 </dev/null &
     ENGINE_PID=$!
     for tries in $(seq 150); do
-      if [ -S "$dir/docker.sock" ] && DOCKER_HOST="unix://$dir/docker.sock" engine_answers; then
+      if [ -S "$dir/docker.sock" ] &&
+        DOCKER_HOST="unix://$dir/docker.sock" timeout 20 docker version >/dev/null 2>&1; then
         export DOCKER_HOST="unix://$dir/docker.sock"
         return 0
       fi

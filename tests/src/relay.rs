@@ -155,14 +155,22 @@ impl Relay {
     ) -> Finished {
         let arguments = self.with_data_dir(arguments);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Process::run(&binary("sternline-relay"), &arguments, change).await
+        Process::run(&binary("sternline-relay"), &arguments, |command| {
+            command.env("TMPDIR", self.folder.path());
+            change(command);
+        })
+        .await
     }
 
     /// Starts one of the operator's commands that stays; what it prints is in `log`.
     pub fn operator_stays(&self, arguments: &[&str], log: &str) -> Process {
         let arguments = self.with_data_dir(arguments);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Process::start(&binary("sternline-relay"), &arguments, &self.scratch(log))
+        let log = self.scratch(log);
+        Process::start_with(&binary("sternline-relay"), &arguments, &log, |command| {
+            // What a killed command leaves behind goes with the relay's folder.
+            command.env("TMPDIR", self.folder.path());
+        })
     }
 
     /// `--data-dir` goes before `--`: what follows that belongs to the docker CLI.
