@@ -318,8 +318,7 @@ impl StreamSeries {
     fn declare(declare: &Declare<'_>) -> prometheus::Result<Self> {
         let bytes = declare.counters(
             "bytes_total",
-            "Payload bytes of streams and control messages in sessions, by direction \
-             seen from the relay.",
+            "Payload bytes of streams to and from agents, by direction seen from the relay.",
             &["direction"],
         )?;
         Ok(Self {
