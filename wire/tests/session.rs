@@ -40,12 +40,13 @@ proptest! {
         start in model::transport(),
         jitter in prop_oneof![Just(0), 1_u64..],
         operations in operations(),
+        last in model::transport(),
     ) {
         let mut model = Model::new(start, jitter);
         for operation in operations {
             model.apply(operation);
         }
-        model.heal();
+        model.heal(last);
         model.let_go();
     }
 }

@@ -321,7 +321,7 @@ impl Session {
             return LaneOutput::Bytes(out.freeze());
         }
         if stream.send.is_done() {
-            return if stream.send.broken().is_some() && !stream.ended_before {
+            return if stream.send.broken().is_some() && !stream.is_attached {
                 LaneOutput::Abort
             } else {
                 LaneOutput::Finish

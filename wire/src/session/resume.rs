@@ -221,7 +221,7 @@ impl Session {
         }
         let is_known = !stream.wants_open();
         stream.attach_from = (is_laned && is_known).then(|| stream.send.cursor());
-        stream.ended_before = stream.send.is_done();
+        stream.is_attached = stream.attach_from.is_some();
         // What was told on a lost connection is told again: each notice may be
         // heard twice without harm. Of a stream that the peer does not know yet,
         // only what holds from its beginning.

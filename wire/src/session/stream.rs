@@ -27,9 +27,9 @@ pub(super) struct Stream {
     pub(super) writer_waits: bool,
     /// The lane continues from here, and is yet to say so.
     pub(super) attach_from: Option<u64>,
-    /// The sending direction was over before its lane began, so that the lane can
-    /// end in order: the peer expects nothing on it.
-    pub(super) ended_before: bool,
+    /// The lane began with an attach, which the peer must see whatever becomes of the
+    /// sending direction: such a lane ends in order, and is never aborted.
+    pub(super) is_attached: bool,
     /// What the peer is told when this end reads no further.
     pub(super) stopped: Option<StreamReset>,
 }
@@ -84,7 +84,7 @@ impl Stream {
             is_forgotten: false,
             writer_waits: false,
             attach_from: None,
-            ended_before: false,
+            is_attached: false,
             stopped: None,
         }
     }

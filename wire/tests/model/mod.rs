@@ -411,10 +411,10 @@ impl Model {
     }
 
     /// The network works again, and both applications read all they get.
-    pub(crate) fn heal(&mut self) {
+    pub(crate) fn heal(&mut self, transport: Transport) {
         self.pair.latency = Duration::from_millis(1);
         self.pair.cut([true, true]);
-        self.pair.connect(Transport::Ws);
+        self.pair.connect(transport);
         self.drain();
         for stream in &self.streams {
             stream.check_complete(&self.pair);

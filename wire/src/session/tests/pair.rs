@@ -6,7 +6,8 @@
 //! former still delivers.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -71,7 +72,7 @@ struct Link {
 }
 
 /// Where an arrival comes from: link, lane, and who wrote it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Source {
     link: usize,
     lane: Option<usize>,
@@ -103,6 +104,9 @@ pub(crate) struct Pair {
     /// Seed of what delays single lanes; 0 for none.
     pub(crate) jitter: u64,
     links: Vec<Link>,
+    /// What may arrive when, the earliest first; some of it may be lost by then.
+    arrivals: BinaryHeap<Reverse<(Instant, u64, Source)>>,
+    sequence: u64,
     /// The dialler is attached to the newest link at this time.
     attach_later: Option<(Instant, ConnectionOptions)>,
 }
@@ -122,6 +126,8 @@ impl Pair {
             latency: Duration::from_millis(5),
             jitter: 0,
             links: Vec::new(),
+            arrivals: BinaryHeap::new(),
+            sequence: 0,
             attach_later: None,
         }
     }
@@ -201,10 +207,15 @@ impl Pair {
                 "a message of {} bytes",
                 out.len()
             );
-            let at = self.now + self.latency;
             if !self.links[link].is_cut {
+                let last = self.links[link].pipes[end].back().map(|(last, _)| *last);
+                let at = last.map_or(self.now + self.latency, |last| {
+                    last.max(self.now + self.latency)
+                });
                 let message = Item::Bytes(out.split().freeze());
                 self.links[link].pipes[end].push_back((at, message));
+                let (lane, writer) = (None, end);
+                self.announce(at, Source { link, lane, writer });
             }
             out.clear();
         }
@@ -259,32 +270,34 @@ impl Pair {
         let on = self.links[link].on[end]?;
         loop {
             let at = self.arrival(link, lane, end);
-            let lane = self.links[link].lanes.get_mut(lane)?;
-            if lane.is_written[end] {
+            let state = self.links[link].lanes.get_mut(lane)?;
+            if state.is_written[end] {
                 return first;
             }
-            let pipe = &mut lane.pipes[end];
-            match self.ends[end]
-                .session
-                .poll_lane(on, lane.id, LANE_CHUNK_BYTES)
-            {
+            let session = &mut self.ends[end].session;
+            let item = match session.poll_lane(on, state.id, LANE_CHUNK_BYTES) {
                 LaneOutput::Bytes(bytes) => {
                     first = first.or_else(|| bytes.first().copied());
-                    pipe.push_back((at, Item::Bytes(bytes)));
+                    Item::Bytes(bytes)
                 }
-                LaneOutput::Finish => {
-                    pipe.push_back((at, Item::Finish));
-                    lane.is_written[end] = true;
-                }
+                LaneOutput::Finish => Item::Finish,
                 LaneOutput::Abort => {
                     // As QUIC does: what is under way is lost.
-                    pipe.clear();
-                    pipe.push_back((at, Item::Abort));
-                    lane.is_written[end] = true;
+                    state.pipes[end].clear();
+                    Item::Abort
                 }
                 LaneOutput::Pending => return first,
-            }
+            };
+            state.is_written[end] = !matches!(item, Item::Bytes(_));
+            state.pipes[end].push_back((at, item));
+            let (lane, writer) = (Some(lane), end);
+            self.announce(at, Source { link, lane, writer });
         }
+    }
+
+    fn announce(&mut self, at: Instant, source: Source) {
+        self.sequence += 1;
+        self.arrivals.push(Reverse((at, self.sequence, source)));
     }
 
     /// When something written to a lane arrives: in order on it, and in any order
@@ -322,46 +335,51 @@ impl Pair {
         self.run_for(10 * self.latency + Duration::from_millis(200));
     }
 
-    fn next_time(&self) -> Option<Instant> {
-        let timeouts = self
-            .ends
-            .iter()
-            .filter_map(|end| end.session.poll_timeout());
+    fn next_time(&mut self) -> Option<Instant> {
+        let arrival = self.next_arrival().map(|(at, _)| at);
         let attach = self.attach_later.map(|(at, _)| at);
-        self.next_arrival()
-            .map(|(at, _)| at)
-            .into_iter()
-            .chain(timeouts)
-            .chain(attach)
-            .min()
+        let ends = self.ends.iter();
+        let timeouts = ends.filter_map(|end| end.session.poll_timeout());
+        timeouts.chain(arrival).chain(attach).min()
     }
 
-    fn next_arrival(&self) -> Option<(Instant, Source)> {
-        let mut next: Option<(Instant, Source)> = None;
-        for (index, link) in self.links.iter().enumerate() {
-            for writer in [A, B] {
-                if link.on[1 - writer].is_none() {
-                    continue;
-                }
-                let control = link.pipes[writer].front().map(|(at, _)| (*at, None));
-                let lanes = link.lanes.iter().enumerate().filter_map(|(lane, pipes)| {
-                    pipes.pipes[writer].front().map(|(at, _)| (*at, Some(lane)))
-                });
-                for (at, lane) in control.into_iter().chain(lanes) {
-                    if next.is_none_or(|(first, _)| at < first) {
-                        next = Some((
-                            at,
-                            Source {
-                                link: index,
-                                lane,
-                                writer,
-                            },
-                        ));
-                    }
-                }
+    /// What the acceptor has written since it was attached.
+    fn announce_waiting(&mut self, link: usize) {
+        let lanes = 0..self.links[link].lanes.len();
+        for lane in lanes.map(Some).chain([None]) {
+            let source = Source {
+                link,
+                lane,
+                writer: B,
+            };
+            let pipe = self.pipe(source).map(std::mem::take).unwrap_or_default();
+            for (at, _) in &pipe {
+                self.announce(*at, source);
+            }
+            if let Some(empty) = self.pipe(source) {
+                *empty = pipe;
             }
         }
-        next
+    }
+
+    fn next_arrival(&mut self) -> Option<(Instant, Source)> {
+        while let Some(Reverse((at, _, source))) = self.arrivals.peek().copied() {
+            let is_heard = self.links[source.link].on[1 - source.writer].is_some();
+            let front = self.pipe(source).and_then(|pipe| pipe.front());
+            if is_heard && front.is_some_and(|(front, _)| *front <= at) {
+                return Some((at, source));
+            }
+            self.arrivals.pop();
+        }
+        None
+    }
+
+    fn pipe(&mut self, source: Source) -> Option<&mut Pipe> {
+        let link = &mut self.links[source.link];
+        match source.lane {
+            None => Some(&mut link.pipes[source.writer]),
+            Some(lane) => Some(&mut link.lanes.get_mut(lane)?.pipes[source.writer]),
+        }
     }
 
     /// Does what is due now.
@@ -372,9 +390,9 @@ impl Pair {
             self.attach_later = None;
             let on = self.ends[A].session.attach(self.now, options);
             self.ends[A].lanes.clear();
-            if let Some(link) = self.links.last_mut() {
-                link.on[A] = Some(on);
-            }
+            let link = self.links.len() - 1;
+            self.links[link].on[A] = Some(on);
+            self.announce_waiting(link);
         }
         while let Some((_, source)) = self.next_arrival().filter(|(at, _)| *at <= self.now) {
             self.deliver(source);
@@ -391,16 +409,13 @@ impl Pair {
     }
 
     fn deliver(&mut self, source: Source) {
-        let link = &mut self.links[source.link];
-        let pipe = match source.lane {
-            None => &mut link.pipes[source.writer],
-            Some(lane) => &mut link.lanes[lane].pipes[source.writer],
-        };
-        let Some((_, item)) = pipe.pop_front() else {
+        let Some((_, item)) = self.pipe(source).and_then(Pipe::pop_front) else {
             return;
         };
         let reader = 1 - source.writer;
-        let Some(on) = link.on[reader] else { return };
+        let Some(on) = self.links[source.link].on[reader] else {
+            return;
+        };
         let result = match source.lane {
             None => self.deliver_frames(reader, on, item),
             Some(lane) => self.deliver_lane(reader, on, (source.link, lane), item),
@@ -462,7 +477,6 @@ impl Pair {
                 let id = entry.id;
                 let Some(mut state) = session.handle_lane(now, on, frame)? else {
                     entry.is_written[reader] = true;
-                    entry.pipes[reader].push_back((now + self.latency, Item::Abort));
                     return Ok(());
                 };
                 if !rest.is_empty() {
