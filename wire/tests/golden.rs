@@ -246,7 +246,8 @@ fn the_bodies_of_the_handshake_say_what_they_always_said() {
     );
     assert!(matches!(
         received.hello.credential,
-        Credential::Known { start_counter: 7, agent_id } if agent_id == AgentId::from_bytes([0x77; 16])
+        Credential::Known { start_counter: 7, agent_id }
+            if agent_id == AgentId::from_bytes([0x77; 16])
     ));
     assert!(matches!(welcomed, Ok(Answer::Welcome(read)) if read == welcome()));
     assert!(matches!(refused, Ok(Answer::Refusal(read)) if read == refusal()));
