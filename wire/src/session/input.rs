@@ -315,6 +315,7 @@ impl Session {
             return Err(ProtocolError::LimitExceeded("credit of the session"));
         }
         self.payload_received += arrival.new;
+        self.session_credit_due |= self.window.make_room();
         if arrival.dropped > 0 {
             // Nobody reads these, so the stream's own credit stays as it is: the
             // peer has been asked to stop.

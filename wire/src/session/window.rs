@@ -57,6 +57,20 @@ impl Window {
         self.size
     }
 
+    /// Doubles the window where more than half of it waits for readers, up to the
+    /// maximum: those who read shall not wait for those who do not. True where the
+    /// peer is to be told.
+    #[must_use]
+    pub(super) fn make_room(&mut self) -> bool {
+        let unread = self.received.saturating_sub(self.consumed);
+        if unread <= self.size / 2 || self.size >= self.max {
+            return false;
+        }
+        self.size = (self.size * 2).min(self.max);
+        self.granted = self.granted.max(self.consumed + self.size);
+        true
+    }
+
     /// Raises the window to at least `size`, within its own maximum.
     pub(super) fn raise(&mut self, size: u64) {
         self.size = self.size.max(size.min(self.max));

@@ -9,7 +9,7 @@ use wire::{
     id::StreamId,
     limits::{
         ACCEPT_BACKLOG_MAX, MESSAGE_BYTES_MAX, QUANTUM_BYTES, SEND_BACKLOG_BYTES_MAX,
-        SEND_BACKLOG_BYTES_MIN, SESSION_BACKLOG_BYTES_MAX, SESSION_WINDOW_INITIAL_BYTES,
+        SEND_BACKLOG_BYTES_MIN, SESSION_BACKLOG_BYTES_MAX, SESSION_WINDOW_MAX_BYTES,
         STREAM_WINDOW_INITIAL_BYTES, STREAM_WINDOW_MAX_BYTES, STREAMS_MAX,
     },
     session::{Event, OpenError, Read, StreamReset},
@@ -78,11 +78,12 @@ fn a_sender_stops_at_its_credit_and_goes_on_when_the_reader_reads() {
 fn streams_share_the_session_s_credit_and_all_go_on_when_it_is_given_back() {
     for transport in BOTH_KINDS {
         let mut pair = Pair::over(transport);
-        let ids: Vec<_> = (0..8).map(|_| pair.open(A, "")).collect();
+        let streams = SESSION_WINDOW_MAX_BYTES / STREAM_WINDOW_INITIAL_BYTES + 8;
+        let ids: Vec<_> = (0..streams).map(|_| pair.open(A, "")).collect();
 
         let written: u64 = ids.iter().map(|id| fill(&mut pair, A, *id)).sum();
         let received = pair.ends[B].session.bytes_received();
-        assert_eq!(received, SESSION_WINDOW_INITIAL_BYTES);
+        assert_eq!(received, SESSION_WINDOW_MAX_BYTES);
         let mut read = 0;
         for _ in 0..20 {
             read += ids
@@ -93,6 +94,23 @@ fn streams_share_the_session_s_credit_and_all_go_on_when_it_is_given_back() {
         }
 
         assert_eq!(read, written, "{transport}");
+    }
+}
+
+#[test]
+fn regression_readers_that_stall_do_not_hold_up_one_that_reads() {
+    for transport in BOTH_KINDS {
+        let mut pair = Pair::over(transport);
+        for _ in 0..12 {
+            let stalled = pair.open(A, "");
+            fill(&mut pair, A, stalled);
+        }
+
+        let id = pair.open(A, "");
+        pair.write(A, id, vec![0; 200_000]);
+        pair.settle();
+
+        assert_eq!(pair.read_all(B, id).len(), 200_000, "{transport}");
     }
 }
 

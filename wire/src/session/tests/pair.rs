@@ -31,6 +31,9 @@ pub(crate) const B: usize = 1;
 /// What one poll of a lane may give.
 const LANE_CHUNK_BYTES: usize = 16 * 1024;
 
+/// Times that something may happen in one run.
+const STEPS_MAX: usize = 100_000;
+
 /// What travels in a pipe.
 #[derive(Debug)]
 enum Item {
@@ -207,6 +210,10 @@ impl Pair {
                 "a message of {} bytes",
                 out.len()
             );
+            assert!(
+                self.links[link].pipes[end].len() < STEPS_MAX,
+                "sends for ever"
+            );
             if !self.links[link].is_cut {
                 let last = self.links[link].pipes[end].back().map(|(last, _)| *last);
                 let at = last.map_or(self.now + self.latency, |last| {
@@ -222,7 +229,10 @@ impl Pair {
     }
 
     fn take_events(&mut self, end: usize) {
+        let mut steps = 0;
         while let Some(event) = self.ends[end].session.poll_event() {
+            steps += 1;
+            assert!(steps < STEPS_MAX, "tells {event:?} for ever");
             match event {
                 Event::LaneWanted(id) => self.open_lane(end, id),
                 Event::LaneReady(id) => {
@@ -321,11 +331,14 @@ impl Pair {
     /// Runs for a while.
     pub(crate) fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
+        let mut steps = 0;
         self.pump();
         while let Some(next) = self.next_time().filter(|next| *next <= end) {
             self.now = self.now.max(next);
             self.step();
             self.pump();
+            steps += 1;
+            assert!(steps < STEPS_MAX, "the machine asks to be called for ever");
         }
         self.now = end;
     }
