@@ -25,7 +25,7 @@ use wire::{
     },
 };
 
-/// Above the longest silence that our heartbeat allows (35 s).
+/// Above the longest silence that our heartbeat allows (38 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Largest UDP payload tried: an Ethernet frame's over IPv6 (1500 - 40 - 8).

@@ -73,7 +73,7 @@ fn bytes_beyond_the_credit_of_the_session() {
     let chunk = Bytes::from(vec![0; DATA_BYTES_MAX]);
     let mut result = Ok(());
 
-    for stream in 0..70 {
+    for stream in 0..140 {
         pair.inject(B, open(theirs(stream))).unwrap();
         for index in 0..4 {
             let offset = index * DATA_BYTES_MAX as u64;
@@ -91,7 +91,7 @@ fn bytes_beyond_the_credit_of_the_session() {
         Err(ProtocolError::LimitExceeded("credit of the session"))
     );
     // The application may yet read what was taken: no panic.
-    for stream in 0..70 {
+    for stream in 0..140 {
         pair.read_all(B, theirs(stream));
     }
 }
