@@ -1,8 +1,8 @@
 //! A receive window that tunes itself, for a stream or for a session.
 //!
-//! The reader grants credit when half of the window has been read. Where that
-//! happened within two round trips, the sender was (or will be) held up by the window
-//! and not by the path, and the window doubles, as in quic-go and HTTP/2 stacks
+//! The reader grants credit when a quarter of the window has been read. Where that
+//! took less than one and a half round trips, the sender is held up by the window
+//! and not by the path, and the window doubles, much as in quic-go and HTTP/2 stacks
 //! with BDP estimation. A window that looks good on loopback so grows on an 80 ms
 //! path, and one that nobody uses stays small.
 
@@ -81,13 +81,13 @@ impl Window {
     pub(super) fn consume(&mut self, now: Instant, bytes: u64, rtt: Option<Duration>) -> bool {
         self.consumed += bytes;
         // Consumed beyond the grant is a violation that the caller has reported.
-        if self.granted.saturating_sub(self.consumed) > self.size / 2 {
+        if self.granted.saturating_sub(self.consumed) > self.size / 4 * 3 {
             return false;
         }
         let rtt = rtt.unwrap_or(RTT_MIN).max(RTT_MIN);
         if self
             .granted_at
-            .is_some_and(|at| now.saturating_duration_since(at) < 2 * rtt)
+            .is_some_and(|at| now.saturating_duration_since(at) < rtt * 3 / 2)
         {
             self.size = (self.size * 2).min(self.max);
         }
