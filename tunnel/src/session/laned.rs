@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use quinn::{ReadError, RecvStream, SendStream, VarInt};
+use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
 use tokio::{task::JoinSet, time::Instant};
 use wire::{
     close::CloseCode,
@@ -33,7 +33,7 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
     } = link;
     trust(&connection);
     let mut lanes = JoinSet::new();
-    let mut writer = tokio::spawn(write_control(parts.clone(), send));
+    let mut writer = tokio::spawn(write_control(parts.clone(), connection.clone(), send));
     let reader = tokio::spawn(read_control(parts.clone(), recv, unread));
     loop {
         tokio::select! {
@@ -112,7 +112,7 @@ async fn wanted_lane(parts: &DriverParts) -> Option<StreamId> {
 }
 
 /// Sends control frames and lets time pass, until the session is over.
-async fn write_control(parts: DriverParts, mut send: SendStream) {
+async fn write_control(parts: DriverParts, connection: Connection, mut send: SendStream) {
     let clock = Arc::clone(&parts.shared.clock);
     loop {
         let mut out = BytesMut::new();
@@ -128,8 +128,12 @@ async fn write_control(parts: DriverParts, mut send: SendStream) {
         });
         if has_output {
             if send.write_chunk(out.freeze()).await.is_err() {
-                // Whoever accepts lanes learns why the connection broke, and tells.
-                return parts.lost("the control lane broke");
+                // A peer that closes stops our lane first. Its last frame may wait to be
+                // read, and the connection's end says more than the lane's.
+                return match tokio::time::timeout(CLOSE_TIMEOUT, connection.closed()).await {
+                    Ok(error) => tell_lost(&parts, &error),
+                    Err(_) => parts.lost("the control lane broke"),
+                };
             }
             continue;
         }
