@@ -11,11 +11,12 @@ use serde_json::Value;
 use crate::sources::{self, none, root};
 
 /// Our crates, and which of ours each may import.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
     ("wire", &[]),
     ("tunnel", &["wire"]),
     ("relay", &["tunnel", "wire"]),
     ("agent", &["tunnel", "wire"]),
+    ("benches", &["agent", "relay", "tunnel", "wire"]),
     ("tests", &["agent", "relay", "tunnel", "wire"]),
 ];
 
