@@ -32,7 +32,7 @@ mod stream;
 
 pub use state::Observe;
 pub use stream::{RecvStream, SendStream, Stream};
-pub use wire::session::{Closed, OpenError, StreamReset};
+pub use wire::session::{Closed, Occupancy, OpenError, StreamReset};
 
 use state::{Shared, State};
 
@@ -116,6 +116,8 @@ pub struct SessionStats {
     pub streams_open: usize,
     /// Streams ever opened.
     pub streams_opened: u64,
+    /// How full its queues and windows are.
+    pub occupancy: Occupancy,
 }
 
 /// A stream that the peer opened and that waits for an answer. Dropped without one,
@@ -325,6 +327,7 @@ impl Session {
             bytes_received: state.machine.bytes_received(),
             streams_open: state.machine.streams_open(),
             streams_opened: state.machine.streams_opened(),
+            occupancy: state.machine.occupancy(),
         }
     }
 }

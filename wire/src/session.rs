@@ -49,6 +49,7 @@ mod command;
 mod connection;
 mod heartbeat;
 mod input;
+mod occupancy;
 mod output;
 mod recv;
 mod resume;
@@ -59,6 +60,7 @@ mod stream;
 mod window;
 
 pub use connection::{ConnectionKind, ConnectionOptions};
+pub use occupancy::Occupancy;
 pub use output::{Lane, LaneOutput};
 pub use recv::Read;
 
@@ -221,6 +223,9 @@ pub struct Session {
     sent: u64,
     /// Bytes written by the application and not yet sent, over all streams.
     backlog: u64,
+    /// Bytes written and not yet acknowledged, over all streams: the backlog, and what
+    /// is under way.
+    retained: u64,
     window: Window,
     session_credit_due: bool,
 
@@ -258,6 +263,7 @@ impl Session {
             send_credit: SESSION_WINDOW_INITIAL_BYTES,
             sent: 0,
             backlog: 0,
+            retained: 0,
             window: Window::new(SESSION_WINDOW_INITIAL_BYTES, SESSION_WINDOW_MAX_BYTES),
             session_credit_due: false,
             controls: VecDeque::new(),
@@ -297,7 +303,8 @@ impl Session {
     }
 
     /// Bytes kept because the peer has not acknowledged them, and bytes received
-    /// that the application has not read: what the session holds in memory.
+    /// that the application has not read: what the session holds in memory. Looks at
+    /// every stream; [`occupancy`](Self::occupancy) does not.
     pub fn bytes_retained(&self) -> u64 {
         self.streams
             .values()
@@ -398,8 +405,10 @@ impl Session {
     fn change<R>(&mut self, id: StreamId, change: impl FnOnce(&mut Stream) -> R) -> Option<R> {
         let stream = self.streams.get_mut(&id)?;
         let (was_settled, unsent) = (stream.is_settled(), stream.send.unsent());
+        let retained = stream.send.retained();
         let result = change(stream);
         self.backlog = self.backlog - unsent + stream.send.unsent();
+        self.retained = self.retained - retained + stream.send.retained();
         if !was_settled && stream.is_settled() {
             self.note_settled(id);
         }

@@ -53,6 +53,16 @@ impl Window {
         self.granted
     }
 
+    /// Bytes received that are neither read nor dropped.
+    pub(super) const fn unread(&self) -> u64 {
+        self.received.saturating_sub(self.consumed)
+    }
+
+    /// What the peer may still send.
+    pub(super) const fn credit_left(&self) -> u64 {
+        self.granted.saturating_sub(self.received)
+    }
+
     pub(super) const fn size(&self) -> u64 {
         self.size
     }
@@ -62,8 +72,7 @@ impl Window {
     /// peer is to be told.
     #[must_use]
     pub(super) fn make_room(&mut self) -> bool {
-        let unread = self.received.saturating_sub(self.consumed);
-        if unread <= self.size / 2 || self.size >= self.max {
+        if self.unread() <= self.size / 2 || self.size >= self.max {
             return false;
         }
         self.size = (self.size * 2).min(self.max);

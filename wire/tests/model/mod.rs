@@ -407,6 +407,12 @@ impl Model {
             let bound = written + 2 * SESSION_WINDOW_MAX_BYTES;
             let retained = end.session.bytes_retained();
             assert!(retained <= bound, "{retained} bytes held, {bound} allowed");
+            let sums = end.session.occupancy();
+            assert_eq!(
+                sums.unsent + sums.unacknowledged + sums.unread,
+                retained,
+                "the sums are out of step with the streams: {sums:?}"
+            );
         }
     }
 
