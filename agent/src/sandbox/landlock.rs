@@ -23,16 +23,13 @@ const KNOWN: ABI = ABI::V9;
 /// Read by the C library's name resolution, by TLS and by the runtime.
 ///
 /// `/etc` whole, because `resolv.conf` is replaced by renaming whenever the network
-/// changes, and a rule for a file holds for that very file only. The folders of
-/// libraries, because `nsswitch.conf` may have libraries loaded late. `/proc`: from
-/// inside a Landlock domain other processes' private parts stay closed.
+/// changes, and a rule for a file holds for that very file only. No folder of
+/// libraries: names are looked up without them (`tunnel::names`). `/proc`: from inside
+/// a Landlock domain other processes' private parts stay closed. `/dev/random` and
+/// `/dev/urandom`: the crate `getrandom` looks its system call up among loaded
+/// libraries, finds none in a statically linked program, and opens the devices.
 const READ: &[&str] = &[
     "/etc",
-    "/lib",
-    "/lib64",
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/local/lib",
     "/usr/share/ca-certificates",
     "/usr/share/zoneinfo",
     "/run/systemd/resolve",
@@ -42,11 +39,12 @@ const READ: &[&str] = &[
     "/sys/fs/cgroup",
     "/sys/devices/system/cpu",
     "/dev/null",
+    "/dev/random",
     "/dev/urandom",
 ];
 
-/// Unix sockets of name resolution.
-const CONNECT: &[&str] = &["/run/systemd/resolve", "/run/systemd/userdb", "/run/nscd"];
+/// The Unix socket of name resolution: the name service's cache, where a host has one.
+const CONNECT: &[&str] = &["/run/nscd"];
 
 /// What Landlock enforces on this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
