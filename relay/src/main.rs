@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return cli::report_usage(&error),
     };
+    tunnel::look_up_without_libraries();
     tunnel::install_crypto_provider();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -5,7 +5,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`crypto`], [`process`], [`socket`] |
+//! | 0 | [`crypto`], [`names`], [`process`], [`socket`] |
 //! | 1 | [`world`], [`tls`] |
 //! | 2 | [`websocket`], [`quic`] |
 //! | 3 | [`session`] (handles of the application, and the drivers under them) |
@@ -18,6 +18,7 @@
 pub mod crypto;
 pub mod dial;
 pub mod handshake;
+pub mod names;
 pub mod process;
 pub mod quic;
 pub mod session;
@@ -29,6 +30,7 @@ pub mod world;
 
 pub use crypto::{KeyPair, install_crypto_provider, random_bytes, sha256};
 pub use dial::{Credential, DialError, DialOptions, Dialled, TransportChoice, Trust, dial};
+pub use names::look_up_without_libraries;
 pub use session::{
     Closed, IncomingStream, Occupancy, OpenError, OpenRequest, RecvStream, SendStream, Session,
     SessionStats, Stream, StreamReset,

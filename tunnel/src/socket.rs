@@ -8,7 +8,7 @@
 use std::{
     fmt, io,
     io::IoSliceMut,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -18,6 +18,7 @@ use quinn::{
     AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
+use socket2::{Domain, Socket, Type};
 
 /// Asked of the kernel for either direction: 20 ms at 800 Mbit/s. The kernel may
 /// give less.
@@ -130,12 +131,11 @@ impl AsyncUdpSocket for Accepting {
 ///
 /// There is no route to the peer, or no socket to be had.
 pub fn connected(peer: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-    let local: SocketAddr = match peer {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = std::net::UdpSocket::bind(local)?;
-    socket.connect(peer)?;
+    // Never bound by itself: connecting chooses the port, so that no stranger's datagram
+    // comes in between, and an agent may be denied every `bind`.
+    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
+    socket.connect(&peer.into())?;
+    let socket = std::net::UdpSocket::from(socket);
     enlarge_buffers(&socket);
     let inner = TokioRuntime.wrap_udp_socket(socket)?;
     Ok(Arc::new(Connected { inner }))
