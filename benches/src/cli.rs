@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{failure::Failure, results::Results};
+use crate::{
+    failure::{Context, Failure},
+    idle::{self, IdleArgs},
+    reconnect::{self, ReconnectArgs},
+    results::Results,
+};
 
 /// Measures Sternline beside its peers, and writes the results down.
 #[derive(Debug, Parser)]
@@ -29,6 +34,10 @@ struct Global {
 enum Command {
     /// Says where results would be written
     Where,
+    /// Memory and processor time of idle agents, at the relay and in their own process
+    Idle(IdleArgs),
+    /// How soon requests go through after the relay was killed and started again
+    Reconnect(ReconnectArgs),
 }
 
 /// Runs one command.
@@ -36,8 +45,20 @@ enum Command {
 /// # Errors
 /// What could not be measured or written.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let results = Results::new(&arguments.global.results);
     match arguments.command {
+        Command::Idle(args) => wait(idle::run(&args, &results))?,
+        Command::Reconnect(args) => wait(reconnect::run(&args, &results))?,
         Command::Where => println!("{}", arguments.global.results.display()),
     }
     Ok(())
+}
+
+/// Runs a measurement to its end.
+fn wait(measurement: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(measurement)
 }

@@ -13,6 +13,12 @@
 //! | 2 | [`cli`] |
 
 pub mod cli;
+pub mod echo;
 pub mod failure;
+pub mod fleet;
+pub mod idle;
+pub mod proc;
+pub mod reconnect;
 pub mod results;
+pub mod site;
 pub mod statistics;

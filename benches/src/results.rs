@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::failure::{Context, Failure};
 
@@ -68,6 +68,13 @@ impl Results {
         text.push('\n');
         self.write(&path, text.as_bytes())?;
         Ok(path)
+    }
+
+    /// Reads raw rounds that a former run has left; `None` where there are none that
+    /// can be understood.
+    pub fn rounds<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let bytes = fs::read(self.folder.join(format!("raw/{name}.json"))).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
