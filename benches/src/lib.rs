@@ -8,17 +8,31 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`failure`], [`statistics`] |
-//! | 1 | [`results`] |
-//! | 2 | [`cli`] |
+//! | 0 | [`echo`], [`failure`], [`machine`], [`proc`], [`statistics`] |
+//! | 1 | [`backend`], [`process`], [`results`], [`site`], [`wait`] |
+//! | 2 | [`fleet`], [`load`], [`peer`] |
+//! | 3 | [`idle`], [`reconnect`], [`run`] |
+//! | 4 | [`compare`], [`figures`] |
+//! | 5 | [`report`] |
+//! | 6 | [`cli`] |
 
+pub mod backend;
 pub mod cli;
+pub mod compare;
 pub mod echo;
 pub mod failure;
+pub mod figures;
 pub mod fleet;
 pub mod idle;
+pub mod load;
+pub mod machine;
+pub mod peer;
 pub mod proc;
+pub mod process;
 pub mod reconnect;
+pub mod report;
 pub mod results;
+pub mod run;
 pub mod site;
 pub mod statistics;
+pub mod wait;

@@ -68,6 +68,19 @@ pub fn processor_time(pid: u32) -> Option<Duration> {
     ))
 }
 
+/// Processor time that the whole machine has used since it started, whoever for.
+pub fn machine_processor_time() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let fields = text.lines().next()?.split_whitespace().skip(1);
+    let ticks: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
+    // What follows the first seven is time of guests and time that was stolen.
+    let [user, nice, system, _idle, _waiting, irq, softirq, ..] = ticks[..] else {
+        return None;
+    };
+    let ticks = user + nice + system + irq + softirq;
+    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
 /// `USER_HZ`, which Linux has kept at this for programs on every architecture of ours.
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -81,6 +94,13 @@ mod tests {
 
         assert!(own.resident >= own.anonymous && own.peak >= own.resident);
         assert_eq!(Memory::of(u32::MAX), None);
+    }
+
+    #[test]
+    fn what_one_process_has_used_is_a_part_of_what_the_machine_has() {
+        let own = processor_time(std::process::id()).expect("this process runs");
+
+        assert!(machine_processor_time().expect("Linux tells it") >= own);
     }
 
     #[test]
