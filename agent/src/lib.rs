@@ -5,7 +5,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`file`], [`state_dir`], [`strict_toml`], [`host`] |
+//! | 0 | [`file`], [`state_dir`], [`strict_toml`], [`host`], [`figures`] |
 //! | 1 | [`config`], [`policy`], [`identity`], [`token`], [`audit`], [`cli`] |
 //! | 2 | [`enrol`], [`policy_file`], [`sandbox`], [`status`], [`log`] |
 //! | 3 | [`docker`] |
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod docker;
 pub mod enrol;
+pub mod figures;
 pub mod file;
 pub mod host;
 pub mod identity;

@@ -20,6 +20,7 @@ use crate::{
     config::Settings,
     docker::{self, Health},
     enrol::{self, Start, StartError},
+    figures::Figures,
     host::Host,
     identity::{self, IdentityError},
     policy_file::{PolicyFile, PolicyFileError},
@@ -149,11 +150,13 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         last_stop: CancellationToken::new(),
     };
     let world = World::real();
+    let figures = Figures::new();
     let work = Work {
         world: world.clone(),
         docker_socket: settings.docker_socket.clone(),
         policy: policy.subscribe(),
         audit,
+        figures: figures.clone(),
         tasks: background.streams.clone(),
     };
     background.last.spawn_blocking(|| audit_writer.run());
@@ -171,6 +174,7 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         transport: settings.transport,
         board,
         work,
+        figures,
         facts,
         is_unsaved: false,
         stop: background.stop.clone(),

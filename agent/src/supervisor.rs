@@ -35,6 +35,7 @@ use wire::{
 use crate::{
     docker::Health,
     enrol::{self, address_text},
+    figures::{Figures, Telling},
     host::Host,
     identity::{self, Identity, Stage},
     policy_file::PolicyInForce,
@@ -80,6 +81,8 @@ pub struct Supervisor {
     pub board: Arc<Board>,
     /// Serves streams.
     pub work: Work,
+    /// What this process has done.
+    pub figures: Arc<Figures>,
     /// What was told at the last report.
     pub facts: Facts,
     /// Whether the disk has not yet taken the identity as it is.
@@ -111,6 +114,7 @@ enum Event {
     Facts,
     Figures,
     Stop,
+    Tell,
 }
 
 impl Supervisor {
@@ -154,9 +158,11 @@ impl Supervisor {
     async fn attempt(&mut self, backoff: &mut Backoff, window: &mut Duration) -> Option<Ended> {
         let options = self.options();
         let credential = self.credential();
+        let tally = &self.figures.dials;
+        let dial = tunnel::dial_counting(&self.world, &options, &credential, tally);
         let dialled = tokio::select! {
             () = self.stop.cancelled() => return None,
-            dialled = tunnel::dial(&self.world, &options, &credential) => dialled,
+            dialled = dial => dialled,
         };
         let dialled = match dialled {
             Ok(dialled) => dialled,
@@ -166,7 +172,9 @@ impl Supervisor {
         backoff.on_connected(began);
         *window = dialled.welcome.reconnect_window;
         self.welcome(&dialled);
+        self.figures.session_opened();
         let closed = self.serve(&dialled.session, window).await;
+        self.figures.session_ended(&dialled.session.stats());
         let now = self.world.clock.now();
         backoff.on_lost(now);
         closed.map(|closed| Ended::of_session(&closed, now.saturating_duration_since(began)))
@@ -264,6 +272,7 @@ impl Supervisor {
         self.report(session);
         let mut figures = tokio::time::interval(FIGURES_EVERY);
         let (mut control_open, mut is_leaving) = (true, false);
+        let mut telling = Telling::default();
         loop {
             let event = tokio::select! {
                 () = self.stop.cancelled() => Event::Stop,
@@ -274,10 +283,11 @@ impl Supervisor {
                 goaway = session.goaway_received(), if !is_leaving => Event::Goaway(goaway),
                 () = self.facts.changed() => Event::Facts,
                 _ = figures.tick() => Event::Figures,
+                () = telling.due() => Event::Tell,
             };
             match event {
                 Event::Closed(closed) => return Some(closed),
-                Event::Control(Some(message)) => hear(*message, window),
+                Event::Control(Some(message)) => hear(*message, window, &mut telling),
                 Event::Control(None) => control_open = false,
                 Event::Goaway(goaway) => {
                     is_leaving = true;
@@ -289,6 +299,10 @@ impl Supervisor {
                     if self.is_unsaved {
                         self.save();
                     }
+                }
+                Event::Tell => {
+                    let docker = self.facts.docker.borrow().to_message().state();
+                    session.send_control(self.figures.compose(&session.stats(), docker));
                 }
                 Event::Stop => {
                     session.close(CloseCode::Shutdown, "the agent stops");
@@ -398,13 +412,18 @@ impl Supervisor {
 }
 
 /// Follows what the relay says in a control message; one of a newer relay is ignored.
-fn hear(message: control::Message, window: &mut Duration) {
+fn hear(message: control::Message, window: &mut Duration, telling: &mut Telling) {
     match message {
         control::Message::ReconnectWindow(told) => {
             *window = Duration::from_millis(told.window_ms.into());
             tracing::debug!(?window, "reconnect window");
         }
-        control::Message::AgentReport(_) => tracing::debug!("a report from the relay; ignored"),
+        control::Message::FiguresRequest(asked) => {
+            telling.ask(Duration::from_millis(asked.interval_ms.into()));
+        }
+        control::Message::AgentReport(_) | control::Message::AgentFigures(_) => {
+            tracing::debug!("a report from the relay; ignored");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,7 @@ use wire::{close::ResetCode, target::Target};
 
 use crate::{
     audit::{Audit, Entry, Event},
+    figures::Figures,
     policy::Verdict,
     policy_file::PolicyInForce,
 };
@@ -43,6 +45,8 @@ pub struct Work {
     pub policy: watch::Receiver<PolicyInForce>,
     /// The customer's record.
     pub audit: Audit,
+    /// What is counted.
+    pub figures: Arc<Figures>,
     /// Owns the streams' tasks.
     pub tasks: TaskTracker,
 }
@@ -100,6 +104,7 @@ impl Work {
                 self.carry(incoming, socket, (open, started), address).await;
             }
             Err(Refusal { code, reason }) => {
+                self.figures.refused(&incoming.open.target, code);
                 incoming.reject(code, &reason);
                 open.log(
                     &self.audit,
@@ -127,6 +132,7 @@ impl Work {
             // Dropping the other branch resets the stream and closes the socket.
             () = revoked(&mut self.policy, &target, remote) => Outcome::Revoked,
         };
+        self.figures.carried(&target, outcome.spliced());
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         open.log(&self.audit, outcome.into_event(duration_ms)).await;
     }
@@ -259,6 +265,13 @@ fn refusal(error: &io::Error, target: &str) -> Refusal {
 }
 
 impl Outcome {
+    const fn spliced(&self) -> Option<&Spliced> {
+        match self {
+            Self::Spliced(spliced) => Some(spliced),
+            Self::Revoked => None,
+        }
+    }
+
     fn into_event(self, duration_ms: u64) -> Event {
         let (outcome, bytes) = match self {
             Self::Revoked => ("revoked by a change of the policy".to_owned(), None),

@@ -40,6 +40,8 @@ pub struct Config {
     pub log_format: Format,
     /// Which log lines, as `tracing` filters say it.
     pub log_level: String,
+    /// Whether metrics show every environment by name.
+    pub metrics_by_environment: bool,
     /// How long an enrolment token is good for.
     pub token_validity: Duration,
     /// The image in the `docker run` line.

@@ -35,7 +35,9 @@ use zeroize::Zeroizing;
 
 pub use self::{
     admission::{Admitted, AgentCredential, AgentHello},
-    environment::{EnvironmentStatus, EnvironmentView, IssuedToken, TagFilter},
+    environment::{
+        EnvironmentStatus, EnvironmentView, IssuedToken, TagFilter, WatchedEnvironments,
+    },
     error::Error,
     exposure::ExposureView,
     presence::{Drain, Exposer, Exposure, Presence, SessionView},
@@ -46,6 +48,7 @@ use crate::{
     credential::{ApiToken, SecretHash},
     id::{CustomerId, ExposureId},
     limits::TOKEN_MEMORY,
+    metrics::EnvironmentCounts,
     store::{NewApiToken, Store, StoreError},
 };
 
@@ -150,6 +153,15 @@ impl Control {
     /// Where the store does not answer.
     pub async fn check_ready(&self) -> Result<(), Error> {
         Ok(self.store.ping().await?)
+    }
+
+    /// How many environments there are, by what is known of them.
+    ///
+    /// # Errors
+    ///
+    /// A failing store.
+    pub async fn count_environments(&self) -> Result<EnvironmentCounts, Error> {
+        Ok(self.store.count_environments().await?)
     }
 
     /// Draws the id of a request that brought none.

@@ -21,7 +21,7 @@ use crate::{
     control::{Exposer, Exposure},
     id::ExposureId,
     limits::{ACCEPT_PAUSE, EXPOSURE_CONNECTIONS_MAX},
-    metrics::{Direction, Metrics},
+    metrics::{Direction, Metrics, Origin},
     registry::Registry,
 };
 
@@ -54,6 +54,11 @@ impl Exposures {
         }
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Ports that are open.
+    pub fn listening(&self) -> usize {
+        self.open().len()
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<ExposureId, CancellationToken>> {
@@ -93,12 +98,13 @@ impl Port {
                 continue;
             };
             let port = Arc::clone(&self);
+            let connected = self.metrics.exposure_connected();
             self.tasks.spawn(async move {
                 tokio::select! {
                     () = port.lead(tcp) => {}
                     () = port.stop.cancelled() => {}
                 }
-                drop(permit);
+                drop((permit, connected));
             });
         }
     }
@@ -117,7 +123,7 @@ impl Port {
             return;
         };
         let target = self.exposure.target.clone();
-        let _open = self.metrics.stream_opened(target.kind());
+        let _open = self.metrics.stream_opened(Origin::Exposure, target.kind());
         let request = OpenRequest {
             environment: String::new(),
             target,

@@ -15,6 +15,19 @@ pub const TAG_VALUE_CHARS_MAX: usize = 255;
 /// Environments of one relay. Well above the 100,000 agents it is made for.
 pub const ENVIRONMENTS_MAX: u64 = 250_000;
 
+/// Environments whose absence is remembered, so that the gap until their agent is back
+/// can be told; 65,536 × about 64 bytes are 4 MiB. The gaps of others are not counted.
+pub const ABSENCES_MAX: usize = 65_536;
+
+/// Environments shown on `/metrics/environments`, first by name. At about 45 series of
+/// 130 bytes each a scrape brings 225,000 series and 30 MB, which one Prometheus takes
+/// at every 30 s; what is left out is itself a series.
+pub const ENVIRONMENT_SERIES_MAX: u32 = 5_000;
+
+/// How often agents tell their figures where somebody asked for them: 10,000 agents at
+/// about 150 bytes each are 50 kB/s.
+pub const AGENT_FIGURES_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Exposures of one relay; each is a listening socket, and below the usual
 /// limit of 1,024 open files only together with a raised one.
 pub const EXPOSURES_MAX: usize = 1_000;

@@ -29,6 +29,7 @@ use wire::{handshake::EXPORTER_LABEL, limits::HANDSHAKE_TIMEOUT, transport::Tran
 
 use crate::{
     limits::{ACCEPT_PAUSE, HANDSHAKES_MAX, HTTPS_CONNECTIONS_MAX},
+    metrics::Doorway,
     session::Sessions,
     tunnel_path::{self, RemoteAddr, TlsExporter},
 };
@@ -41,7 +42,7 @@ pub async fn run_tunnel_tcp(
     tls: Arc<rustls::ServerConfig>,
     stop: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let permits = slots(&sessions, Doorway::TunnelTcp, HANDSHAKES_MAX);
     let acceptor = TlsAcceptor::from(tls);
     while let Some((tcp, remote)) = accept(&sessions, &listener, &stop).await {
         let Some(permit) = permit(&sessions, &permits) else {
@@ -84,7 +85,7 @@ pub async fn run_tunnel_quic(
     tls: Arc<rustls::ServerConfig>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let permits = slots(&sessions, Doorway::TunnelUdp, HANDSHAKES_MAX);
     let endpoint = tunnel::quic::server(socket, tls, &sessions.quic_secret())?;
     loop {
         let incoming = tokio::select! {
@@ -140,7 +141,7 @@ pub async fn run_https(
     router: Router,
     stop: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(HTTPS_CONNECTIONS_MAX));
+    let permits = slots(&sessions, Doorway::Https, HTTPS_CONNECTIONS_MAX);
     let acceptor = TlsAcceptor::from(tls);
     while let Some((tcp, remote)) = accept(&sessions, &listener, &stop).await {
         let Some(permit) = permit(&sessions, &permits) else {
@@ -245,6 +246,13 @@ async fn accept(
             }
         }
     }
+}
+
+/// A door's permits, shown in the metrics for as long as the door is open.
+fn slots(sessions: &Sessions, door: Doorway, max: usize) -> Arc<Semaphore> {
+    let permits = Arc::new(Semaphore::new(max));
+    sessions.metrics().watch_slots(door, &permits, max);
+    permits
 }
 
 fn permit(sessions: &Sessions, permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {

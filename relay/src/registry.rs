@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -18,24 +18,28 @@ use wire::{
     close::CloseCode,
     frame::Goaway,
     id::{EnvironmentId, Epoch, SessionId},
-    message::AgentReport,
+    message::{AgentFigures, AgentReport},
 };
 
 use crate::{
     control::{Drain, Presence, SessionView},
-    metrics::SessionGuard,
+    limits::ABSENCES_MAX,
+    metrics::{Metrics, Reading, SessionGuard},
 };
 
 /// See the module.
 #[derive(Debug)]
 pub struct Registry {
     world: World,
+    metrics: Arc<Metrics>,
     live: Mutex<Live>,
 }
 
 #[derive(Debug, Default)]
 struct Live {
     agents: HashMap<EnvironmentId, Agent>,
+    /// Environments whose agent is gone, for as long as it is.
+    absences: HashMap<EnvironmentId, Absence>,
     operators: HashMap<SessionId, Operator>,
 }
 
@@ -58,7 +62,15 @@ struct Agent {
     facts: AgentFacts,
     connected_since: Timestamp,
     report: Option<AgentReport>,
+    figures: Option<AgentFigures>,
     guard: SessionGuard,
+}
+
+/// Since when an agent is gone.
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    since: Instant,
+    last_heard: Instant,
 }
 
 #[derive(Debug)]
@@ -82,9 +94,10 @@ enum Entry {
 
 impl Registry {
     /// A registry without sessions.
-    pub fn new(world: World) -> Arc<Self> {
+    pub fn new(world: World, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             world,
+            metrics,
             live: Mutex::default(),
         })
     }
@@ -116,10 +129,20 @@ impl Registry {
             facts,
             connected_since,
             report: None,
+            figures: None,
             guard,
         };
         let superseded = live.agents.insert(environment, agent);
+        let absence = live.absences.remove(&environment);
         drop(live);
+        let now = self.world.clock.now();
+        let gap = match (&superseded, absence) {
+            (Some(_), _) => Some(Duration::ZERO),
+            (None, absence) => absence.map(|absence| now.saturating_duration_since(absence.since)),
+        };
+        if let Some(gap) = gap {
+            self.metrics.came_back(session.transport(), gap);
+        }
         if let Some(old) = superseded {
             old.session
                 .close(CloseCode::Superseded, "a newer session has taken over");
@@ -158,29 +181,49 @@ impl Registry {
             .map(|agent| agent.session.clone())
     }
 
+    /// How full the live sessions are. Each is asked for sums that it keeps.
+    pub fn fill_reading(&self, reading: &mut Reading) {
+        // Handles first, so that no session's lock is taken under the registry's.
+        let live = self.live();
+        let agents: Vec<Session> = handles(live.agents.values().map(|agent| &agent.session));
+        let operators: Vec<Session> =
+            handles(live.operators.values().map(|operator| &operator.session));
+        drop(live);
+        for session in agents {
+            reading.agents.add(&session.stats().occupancy);
+        }
+        for session in operators {
+            reading.operators.add(&session.stats().occupancy);
+        }
+    }
+
     fn sessions(&self) -> Vec<Session> {
         let live = self.live();
-        let agents = live.agents.values().map(|agent| agent.session.clone());
-        agents
-            .chain(
-                live.operators
-                    .values()
-                    .map(|operator| operator.session.clone()),
-            )
-            .collect()
+        let agents = live.agents.values().map(|agent| &agent.session);
+        let operators = live.operators.values().map(|operator| &operator.session);
+        handles(agents.chain(operators))
     }
 }
 
 impl Registration {
     /// Keeps what the agent tells of its host.
     pub fn report(&self, report: AgentReport) {
+        self.note(|agent| agent.report = Some(report));
+    }
+
+    /// Keeps what the agent tells of its process.
+    pub fn figures(&self, figures: AgentFigures) {
+        self.note(|agent| agent.figures = Some(figures));
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Agent)) {
         let Entry::Agent(environment, epoch) = &self.entry else {
             return;
         };
         if let Some(agent) = self.registry.live().agents.get_mut(environment)
             && agent.facts.epoch == *epoch
         {
-            agent.report = Some(report);
+            note(agent);
         }
     }
 }
@@ -200,6 +243,15 @@ impl Drop for Registration {
                 } else {
                     None
                 };
+                if let Some(agent) = &gone
+                    && live.absences.len() < ABSENCES_MAX
+                {
+                    let absence = Absence {
+                        since: self.registry.world.clock.now(),
+                        last_heard: agent.session.stats().last_heard,
+                    };
+                    live.absences.insert(*environment, absence);
+                }
                 drop(live);
                 drop(gone);
             }
@@ -210,6 +262,10 @@ impl Drop for Registration {
             }
         }
     }
+}
+
+fn handles<'a>(sessions: impl Iterator<Item = &'a Session>) -> Vec<Session> {
+    sessions.cloned().collect()
 }
 
 impl Presence for Registry {
@@ -230,7 +286,14 @@ impl Presence for Registry {
             bytes_sent: stats.bytes_sent,
             bytes_received: stats.bytes_received,
             report: agent.report.clone(),
+            figures: agent.figures,
         })
+    }
+
+    fn last_heard_ago(&self, environment: EnvironmentId) -> Option<Duration> {
+        let absence = self.live().absences.get(&environment).copied()?;
+        let now = self.world.clock.now();
+        Some(now.saturating_duration_since(absence.last_heard))
     }
 
     fn close(&self, environment: EnvironmentId, code: CloseCode, reason: &str) {

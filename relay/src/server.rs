@@ -35,10 +35,10 @@ use crate::{
     expose::Exposures,
     http::{Health, Phase},
     log,
-    metrics::Metrics,
+    metrics::{Doorway, Metrics, Reading},
     registry::Registry,
     session::{SessionParts, Sessions},
-    store::{StoreError, sqlite::SqliteStore},
+    store::{StoreError, sqlite::SqliteStore, timed::TimedStore},
     tls::{ServerTls, TlsError},
 };
 
@@ -102,7 +102,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let series = Series::new();
     let metrics = Arc::new(Metrics::new(&series, VERSION, COMMIT)?);
     log::watch_panics(metrics.clone());
-    let foundation = Foundation::build(&data_dir, &world).await?;
+    let foundation = Foundation::build(&data_dir, &world, &metrics).await?;
     let tls = Arc::new(ServerTls::new(
         config.tls.clone(),
         data_dir.clone(),
@@ -114,8 +114,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (phase, watched) = watch::channel(Phase::Starting);
     let health = Health {
         registry: series,
+        metrics: metrics.clone(),
         phase: watched,
         control: relay.control.clone(),
+        shows_environments: config.metrics_by_environment,
     };
 
     let mut running = Running::start(&relay, &tls, &metrics, sockets, health);
@@ -151,11 +153,16 @@ fn now(world: &World) -> jiff::Timestamp {
 struct Foundation {
     identity: KeyPair,
     store: Arc<SqliteStore>,
+    timed: Arc<TimedStore<SqliteStore>>,
     generation: u64,
 }
 
 impl Foundation {
-    async fn build(data_dir: &DataDir, world: &World) -> Result<Self, ServeError> {
+    async fn build(
+        data_dir: &DataDir,
+        world: &World,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, ServeError> {
         // The identity before the store: a store without an identity is a lost one.
         let identity = secret::identity(data_dir, world)?;
         let path = data_dir.file(STORE);
@@ -164,14 +171,16 @@ impl Foundation {
             source,
         };
         let store = Arc::new(SqliteStore::open(&path).await.map_err(failed)?);
-        let generation = control::boot(&*store, world).await.map_err(failed)?;
+        let timed = Arc::new(TimedStore::new(store.clone(), metrics.clone()));
+        let generation = control::boot(&*timed, world).await.map_err(failed)?;
         let token = secret::admin_token(data_dir, world)?;
-        control::install_admin_token(&*store, world, &token)
+        control::install_admin_token(&*timed, world, &token)
             .await
             .map_err(failed)?;
         Ok(Self {
             identity,
             store,
+            timed,
             generation,
         })
     }
@@ -195,7 +204,7 @@ impl Relay {
         metrics: &Arc<Metrics>,
         addresses: Addresses,
     ) -> Self {
-        let registry = Registry::new(world.clone());
+        let registry = Registry::new(world.clone(), metrics.clone());
         let exposures = Exposures::new(world.clone(), registry.clone(), metrics.clone());
         let facts = RelayFacts {
             version: VERSION,
@@ -215,7 +224,7 @@ impl Relay {
             token_validity: config.token_validity,
         };
         let parts = Parts {
-            store: foundation.store.clone(),
+            store: foundation.timed,
             presence: registry.clone(),
             exposer: exposures.clone(),
             sources: Arc::new(world.clone()),
@@ -229,14 +238,39 @@ impl Relay {
             identity: foundation.identity,
             generation: foundation.generation,
             node: config.node.clone(),
+            asks_figures: config.metrics_by_environment,
         });
-        Self {
+        let relay = Self {
             control,
             exposures,
             registry,
             sessions,
             store: foundation.store,
-        }
+        };
+        relay.watch(metrics, addresses);
+        relay
+    }
+}
+
+impl Relay {
+    /// Has the parts asked at each scrape. The metrics own none of them.
+    fn watch(&self, metrics: &Metrics, addresses: Addresses) {
+        let registry = Arc::downgrade(&self.registry);
+        let exposures = Arc::downgrade(&self.exposures);
+        let control = Arc::downgrade(&self.control);
+        metrics.at_scrape(move || {
+            let mut reading = Reading::default();
+            if let Some(registry) = registry.upgrade() {
+                registry.fill_reading(&mut reading);
+            }
+            let listening = exposures.upgrade().map(|open| open.listening());
+            let waiting = control.upgrade().map(|control| control.waiting_exposures());
+            reading.exposures_listening = listening.unwrap_or_default() as u64;
+            reading.exposures_waiting = waiting.unwrap_or_default() as u64;
+            reading
+        });
+        metrics.watch_accept_queue(Doorway::Https, addresses.https);
+        metrics.watch_accept_queue(Doorway::TunnelTcp, addresses.tunnel);
     }
 }
 

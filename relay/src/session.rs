@@ -30,14 +30,14 @@ use wire::{
     id::{Epoch, SessionId},
     key::Secret,
     limits::{HANDSHAKE_TIMEOUT, OPEN_BYTES_MAX},
-    message::control::Message,
+    message::{FiguresRequest, control::Message},
     transport::Transport,
 };
 
 use crate::{
     control::{Admitted, AgentCredential, AgentHello, Control, Principal},
-    limits::{HANDSHAKES_MAX, RECONNECT_WINDOW},
-    metrics::{Direction, Metrics, Role},
+    limits::{AGENT_FIGURES_INTERVAL, HANDSHAKES_MAX, RECONNECT_WINDOW},
+    metrics::{Direction, Doorway, Metrics, Origin, Role},
     registry::{AgentFacts, Registration, Registry},
 };
 
@@ -69,6 +69,8 @@ pub struct SessionParts {
     pub generation: u64,
     /// The node's name, for logs.
     pub node: String,
+    /// Whether agents are asked for their figures.
+    pub asks_figures: bool,
 }
 
 /// Whom the relay has let in.
@@ -92,11 +94,16 @@ impl Observe for RoundTrips {
 impl Sessions {
     /// A node without sessions.
     pub fn new(parts: SessionParts) -> Arc<Self> {
+        let path_handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let door = Doorway::HttpsTunnel;
+        parts
+            .metrics
+            .watch_slots(door, &path_handshakes, HANDSHAKES_MAX);
         Arc::new(Self {
             parts,
             counter: AtomicU64::new(0),
             tasks: TaskTracker::new(),
-            path_handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            path_handshakes,
         })
     }
 
@@ -179,7 +186,12 @@ impl Sessions {
             }
             Err(error) => return Err(Failed::Broken(error.to_string())),
         };
-        let guest = match self.admit(&received).await {
+        let admitted = self.admit(&received).await;
+        if matches!(received.hello.credential, Credential::Enrol { .. }) {
+            let outcome = admitted.as_ref().map(|_| ()).map_err(|code| *code);
+            parts.metrics.enrolment(outcome);
+        }
+        let guest = match admitted {
             Ok(guest) => guest,
             Err(code) => {
                 connection.refuse(&Refusal::new(code)).await;
@@ -300,12 +312,15 @@ impl Sessions {
                     environment = agent.environment, agent_id = %agent.agent_id, %transport, %epoch,
                     session_id = %session.id(), "agent online"
                 );
+                if self.parts.asks_figures {
+                    session.send_control(figures_request());
+                }
                 let closed = serve_agent(&session, &registration).await;
                 info!(
                     environment = agent.environment, agent_id = %agent.agent_id, %epoch,
                     code = %closed.code, reason = closed.reason, "agent offline"
                 );
-                self.parts.metrics.closed(closed.code);
+                self.count_close(Role::Agent, &session, closed.code);
             }
             Guest::Operator(principal) => {
                 let guard = self.parts.metrics.session_opened(transport, Role::Operator);
@@ -318,9 +333,16 @@ impl Sessions {
                 }
                 let closed = session.closed().await;
                 debug!(principal = principal.name(), code = %closed.code, "operator went");
-                self.parts.metrics.closed(closed.code);
+                self.count_close(Role::Operator, &session, closed.code);
             }
         }
+    }
+
+    fn count_close(&self, role: Role, session: &Session, code: CloseCode) {
+        let parts = &self.parts;
+        let now = parts.world.clock.now();
+        let age = now.saturating_duration_since(session.stats().opened_at);
+        parts.metrics.closed(role, code, age);
     }
 
     /// Joins an operator's stream to one of the environment that it names.
@@ -334,7 +356,8 @@ impl Sessions {
                 return incoming.reject(code, &reason);
             }
         };
-        let _open = metrics.stream_opened(target.kind());
+        let (kind, started) = (target.kind(), self.parts.world.clock.now());
+        let _open = metrics.stream_opened(Origin::Operator, kind);
         let request = OpenRequest {
             environment: String::new(),
             target,
@@ -350,7 +373,11 @@ impl Sessions {
                 return incoming.reject(ResetCode::EnvironmentOffline, &error.to_string());
             }
         };
-        if let Err(reset) = far.accepted().await {
+        let answer = far.accepted().await;
+        let now = self.parts.world.clock.now();
+        let after = now.saturating_duration_since(started);
+        metrics.stream_answered(kind, answer.is_ok(), after);
+        if let Err(reset) = answer {
             metrics.reset(reset.code);
             return incoming.reject(reset.code, &reset.reason);
         }
@@ -406,13 +433,23 @@ enum Failed {
     Broken(String),
 }
 
+fn figures_request() -> Message {
+    let interval = AGENT_FIGURES_INTERVAL.as_millis();
+    Message::FiguresRequest(FiguresRequest {
+        interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
+    })
+}
+
 /// Listens to an agent until its session is over.
 async fn serve_agent(session: &Session, registration: &Registration) -> tunnel::Closed {
     let listen = async {
         while let Some(message) = session.recv_control().await {
             match message {
                 Message::AgentReport(report) => registration.report(report),
-                Message::ReconnectWindow(_) => debug!("an agent sent a reconnect window"),
+                Message::AgentFigures(figures) => registration.figures(figures),
+                Message::ReconnectWindow(_) | Message::FiguresRequest(_) => {
+                    debug!("an agent sent what a relay sends");
+                }
             }
         }
     };

@@ -18,11 +18,13 @@ use wire::{
 use crate::{
     credential::SecretHash,
     id::{CustomerId, ExposureId},
+    metrics::EnvironmentCounts,
 };
 
 #[cfg(test)]
 mod contract;
 pub mod sqlite;
+pub mod timed;
 
 /// An environment to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,6 +277,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         &self,
         customer: &CustomerId,
     ) -> Result<Vec<EnvironmentRecord>, StoreError>;
+
+    /// How many environments of all customers there are, by what is known of them.
+    async fn count_environments(&self) -> Result<EnvironmentCounts, StoreError>;
+
+    /// Environments of all customers by name, at most `limit`, without their tags.
+    async fn first_environments(&self, limit: u32) -> Result<Vec<EnvironmentRecord>, StoreError>;
 
     /// The customer's environment of this name.
     async fn environment_by_name(

@@ -27,8 +27,10 @@ use crate::{
 };
 
 mod error;
+mod tally;
 
 pub use error::{Cause, DialError};
+pub use tally::{DialCounts, DialTally};
 
 /// What a better transport gets ahead of the next one.
 const HEAD_START: Duration = Duration::from_millis(300);
@@ -144,6 +146,20 @@ pub async fn dial(
     options: &DialOptions,
     credential: &Credential,
 ) -> Result<Dialled, DialError> {
+    dial_counting(world, options, credential, &DialTally::default()).await
+}
+
+/// The same, and counts what becomes of every attempt.
+///
+/// # Errors
+///
+/// As [`dial`].
+pub async fn dial_counting(
+    world: &World,
+    options: &DialOptions,
+    credential: &Credential,
+    tally: &DialTally,
+) -> Result<Dialled, DialError> {
     let transports = match options.transports {
         TransportChoice::Auto => Transport::ALL.to_vec(),
         TransportChoice::Only(transport) => vec![transport],
@@ -172,6 +188,11 @@ pub async fn dial(
                 }
             }
             Some(attempt) = attempts.join_next(), if !attempts.is_empty() => {
+                match &attempt {
+                    Ok(Ok(dialled)) => tally.welcomed(dialled.transport),
+                    Ok(Err(error)) => tally.failed(error),
+                    Err(_) => {}
+                }
                 match attempt {
                     Ok(Ok(dialled)) => return Ok(dialled),
                     Ok(Err(error)) if error.refusal().is_some() => return Err(error),

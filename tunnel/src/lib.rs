@@ -29,7 +29,10 @@ pub mod websocket;
 pub mod world;
 
 pub use crypto::{KeyPair, install_crypto_provider, random_bytes, sha256};
-pub use dial::{Credential, DialError, DialOptions, Dialled, TransportChoice, Trust, dial};
+pub use dial::{
+    Credential, DialError, DialOptions, DialTally, Dialled, TransportChoice, Trust, dial,
+    dial_counting,
+};
 pub use names::look_up_without_libraries;
 pub use session::{
     Closed, IncomingStream, Occupancy, OpenError, OpenRequest, RecvStream, SendStream, Session,

@@ -66,6 +66,7 @@ fn bench(policy: &str, answers: &[(&'static str, &[&[&str]])]) -> Bench {
         docker_socket: "/nowhere/docker.sock".into(),
         policy: receiver,
         audit: audit::open("/nowhere/audit.log".into()).0,
+        figures: Figures::new(),
         tasks: TaskTracker::new(),
     };
     Bench {

@@ -73,6 +73,24 @@ pub struct Session {
     pub kernel: Option<String>,
     /// Targets that the customer's policy allows.
     pub allowed_targets: Vec<String>,
+    /// The agent's process, where the relay asks for it.
+    pub process: Option<AgentProcess>,
+}
+
+/// What the agent says about its own process.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AgentProcess {
+    /// How long it has run.
+    pub uptime_seconds: u64,
+    /// Time on a processor.
+    pub cpu_seconds: f64,
+    /// Memory in RAM.
+    pub resident_bytes: u64,
+    /// File descriptors open.
+    pub open_files: u64,
+    /// Sessions that it has opened.
+    pub sessions: u64,
 }
 
 /// What the agent says about its Docker Engine.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    api::{self, Enrolment, Environment, Session},
+    api::{self, AgentProcess, Enrolment, Environment, Session},
     client::Client,
     failure::{Exit, Failure},
     human,
@@ -288,6 +288,7 @@ fn add_session(facts: &mut Facts, session: &Session, now: Timestamp) {
             )
         });
     facts.add_known("traffic", bytes);
+    facts.add_known("agent", session.process.as_ref().map(agent_process));
     facts.add_known("host", known(&session.hostname));
     let parts = [&session.os, &session.arch, &session.kernel];
     let system: Vec<_> = parts.into_iter().filter_map(known).collect();
@@ -312,6 +313,17 @@ fn add_session(facts: &mut Facts, session: &Session, now: Timestamp) {
         "targets",
         Some(targets.join(", ")).filter(|text| !text.is_empty()),
     );
+}
+
+fn agent_process(process: &AgentProcess) -> String {
+    format!(
+        "up {}, {} in memory, {:.1} s of processor, {} files open, {} sessions",
+        human::span(Duration::from_secs(process.uptime_seconds)),
+        human::bytes(process.resident_bytes),
+        process.cpu_seconds,
+        process.open_files,
+        process.sessions
+    )
 }
 
 async fn remove(client: &Client, name: &EnvironmentName, format: Format) -> Result<(), Failure> {
@@ -401,7 +413,11 @@ mod tests {
                 "bytes_sent": 2048, "bytes_received": 10,
                 "docker": { "state": "ok", "engine_version": "20.10.24", "api_version": "1.41" },
                 "hostname": "web\u{1b}[2J1", "os": "linux", "arch": "x86_64", "kernel": "6.1.0",
-                "allowed_targets": ["docker"], "sandbox": { "landlock": "full" }
+                "allowed_targets": ["docker"], "sandbox": { "landlock": "full" },
+                "process": {
+                    "uptime_seconds": 7200, "cpu_seconds": 1.25, "resident_bytes": 9437184,
+                    "open_files": 14, "sessions": 2
+                }
             }
         }))
         .unwrap()
@@ -449,6 +465,7 @@ mod tests {
 
         assert!(text.contains("web\\u{1b}[2J1"), "{text}");
         assert!(text.contains("2026-11-23 14:02:00 UTC (1 h)"), "{text}");
+        assert!(text.contains("up 2 h, 9.0 MiB in memory, 1.2 s"), "{text}");
     }
 
     #[test]

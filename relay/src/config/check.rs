@@ -67,6 +67,7 @@ impl Checker {
         let tls = self.tls(&public_name);
         let log_format = self.required("log.format", format);
         let log_level = self.required("log.level", level);
+        let metrics_by_environment = self.required("metrics.environments", switch);
         let token_validity = self.required("enrolment.token_validity", |text| {
             duration(text, VALIDITY_MIN, VALIDITY_MAX)
         });
@@ -94,6 +95,7 @@ impl Checker {
             tls: tls?,
             log_format: log_format?,
             log_level: log_level?,
+            metrics_by_environment: metrics_by_environment?,
             token_validity: token_validity?,
             agent_image: agent_image?,
             drain_timeout: drain_timeout?,
@@ -276,6 +278,11 @@ fn format(text: &str) -> Result<Format, String> {
         "text" => Ok(Format::Text),
         _ => Err("give `text` or `json`".to_owned()),
     }
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    text.parse()
+        .map_err(|_| "give `true` or `false`".to_owned())
 }
 
 fn level(text: &str) -> Result<String, String> {

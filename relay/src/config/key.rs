@@ -128,6 +128,13 @@ pub const KEYS: &[Key] = &[
         "`error`, `warn`, `info`, `debug` or `trace`; also by module: `info,relay::session=debug`.",
     ),
     key(
+        "metrics.environments",
+        Some("false"),
+        None,
+        "`true` shows every environment by name at /metrics/environments, and asks agents for \
+         their figures.",
+    ),
+    key(
         "enrolment.token_validity",
         Some("3days"),
         None,

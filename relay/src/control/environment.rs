@@ -1,6 +1,6 @@
 //! Use cases on environments and their tokens.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use jiff::Timestamp;
 use tracing::info;
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     credential::SecretHash,
-    limits::ENVIRONMENTS_MAX,
+    limits::{ENVIRONMENT_SERIES_MAX, ENVIRONMENTS_MAX},
     store::{
         CreateEnvironmentError, EnrolmentToken, EnvironmentRecord, FirstToken, NewEnvironment,
     },
@@ -41,6 +41,15 @@ pub struct EnvironmentView {
     pub status: EnvironmentStatus,
     /// Its agent's session.
     pub session: Option<SessionView>,
+}
+
+/// Environments as metrics show them.
+#[derive(Debug, Clone)]
+pub struct WatchedEnvironments {
+    /// Those that are shown, by name, each with how long ago it was last heard.
+    pub shown: Vec<(EnvironmentView, Option<Duration>)>,
+    /// How many are not, because there are too many.
+    pub left_out: u64,
 }
 
 /// A token just issued: the only time that its text is seen.
@@ -162,6 +171,31 @@ impl Control {
             .filter(selected)
             .map(|record| self.view(record))
             .collect())
+    }
+
+    /// Environments of all customers, as many as metrics show.
+    ///
+    /// # Errors
+    ///
+    /// A failing store.
+    pub async fn watched_environments(&self) -> Result<WatchedEnvironments, Error> {
+        let counts = self.store.count_environments().await?;
+        let records = self
+            .store
+            .first_environments(ENVIRONMENT_SERIES_MAX)
+            .await?;
+        let all = counts.enrolled + counts.held + counts.never_enrolled;
+        let left_out = all.saturating_sub(records.len() as u64);
+        let watched = |record: EnvironmentRecord| {
+            let id = record.id;
+            let view = self.view(record);
+            let heard = view.session.as_ref().map(|session| session.last_heard_ago);
+            (view, heard.or_else(|| self.presence.last_heard_ago(id)))
+        };
+        Ok(WatchedEnvironments {
+            shown: records.into_iter().map(watched).collect(),
+            left_out,
+        })
     }
 
     /// One environment.

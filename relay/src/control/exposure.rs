@@ -157,11 +157,12 @@ impl Control {
         Ok(())
     }
 
-    /// Whether an exposure waits for its port.
-    pub fn has_waiting_exposures(&self) -> bool {
+    /// How many exposures wait for their port.
+    pub fn waiting_exposures(&self) -> usize {
         locked(&self.exposures)
             .values()
-            .any(|opened| opened.outcome.is_err())
+            .filter(|opened| opened.outcome.is_err())
+            .count()
     }
 
     pub(super) async fn stop_exposures_of(&self, environment: EnvironmentId) {

@@ -60,7 +60,12 @@ impl Presence for Live {
                 bytes_sent: 0,
                 bytes_received: 0,
                 report: None,
+                figures: None,
             })
+    }
+
+    fn last_heard_ago(&self, _environment: EnvironmentId) -> Option<Duration> {
+        None
     }
 
     fn close(&self, environment: EnvironmentId, code: CloseCode, _reason: &str) {

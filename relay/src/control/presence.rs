@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use wire::{
     close::CloseCode,
     id::{EnvironmentId, Epoch},
-    message::AgentReport,
+    message::{AgentFigures, AgentReport},
     target::Target,
     transport::Transport,
 };
@@ -39,12 +39,18 @@ pub struct SessionView {
     pub bytes_received: u64,
     /// What the agent told of its host, once it has.
     pub report: Option<AgentReport>,
+    /// What the agent's process told of itself, once it was asked and has.
+    pub figures: Option<AgentFigures>,
 }
 
 /// Who is connected.
 pub trait Presence: Send + Sync {
     /// The environment's session; `None` while there is none.
     fn view(&self, environment: EnvironmentId) -> Option<SessionView>;
+
+    /// How long ago anything was last heard from an environment whose session is over;
+    /// `None` where this process never heard of it, or it is back.
+    fn last_heard_ago(&self, environment: EnvironmentId) -> Option<Duration>;
 
     /// Ends the environment's session, if there is one.
     fn close(&self, environment: EnvironmentId, code: CloseCode, reason: &str);

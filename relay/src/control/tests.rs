@@ -271,12 +271,12 @@ async fn stored_exposures_open_at_the_next_start_as_soon_as_their_port_is_free()
     let second = Control::new(parts, facts());
 
     second.open_exposures().await.unwrap();
-    let waiting = second.has_waiting_exposures();
+    let waiting = second.waiting_exposures();
     locked(&ports.blocked).clear();
     second.open_exposures().await.unwrap();
 
-    assert!(waiting);
-    assert!(!second.has_waiting_exposures());
+    assert_eq!(waiting, 1);
+    assert_eq!(second.waiting_exposures(), 0);
     assert_eq!(
         second.exposures(admin).await.unwrap()[0].outcome,
         Ok(listen)

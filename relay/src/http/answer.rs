@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
-use wire::message::{AgentReport, docker};
+use wire::message::{AgentFigures, AgentReport, docker};
 
 use crate::control::{EnvironmentStatus, EnvironmentView, ExposureView, IssuedToken, SessionView};
 
@@ -112,6 +112,39 @@ pub(super) struct Session {
     allowed_targets: Vec<String>,
     /// What the kernel enforces on the agent's process, in words.
     sandbox: Option<String>,
+    /// The agent's process, as it tells of itself; null unless `metrics.environments` is on.
+    process: Option<AgentProcess>,
+}
+
+/// An agent's process, as it tells of itself.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AgentProcess {
+    /// How long it has run.
+    uptime_seconds: u64,
+    /// Time on a processor.
+    cpu_seconds: f64,
+    /// Memory in RAM.
+    resident_bytes: u64,
+    /// File descriptors open.
+    open_files: u64,
+    /// Sessions that it has opened.
+    sessions: u64,
+}
+
+impl From<AgentFigures> for AgentProcess {
+    fn from(figures: AgentFigures) -> Self {
+        Self {
+            uptime_seconds: figures.uptime_ms / 1_000,
+            cpu_seconds: milliseconds_to_seconds(figures.cpu_ms),
+            resident_bytes: figures.resident_bytes,
+            open_files: figures.open_files,
+            sessions: figures.sessions,
+        }
+    }
+}
+
+fn milliseconds_to_seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1_000.0
 }
 
 /// What stands in the way of a Docker Engine, if anything.
@@ -243,6 +276,7 @@ impl From<SessionView> for Session {
             kernel: some(report.kernel),
             allowed_targets: report.allowed_targets,
             sandbox: some(report.sandbox),
+            process: view.figures.map(AgentProcess::from),
         }
     }
 }

@@ -17,6 +17,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use jiff::Timestamp;
 use prometheus::Registry;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -26,10 +27,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use crate::{
-    control::Control,
+    control::{Control, EnvironmentStatus, EnvironmentView},
     limits::{METRICS_CONNECTIONS_MAX, METRICS_REQUEST_TIMEOUT},
-    metrics,
+    metrics::{self, EnvironmentRow, Metrics, SessionRow},
 };
+
+/// Prometheus' text format.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// How long the store may take to show that it answers.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
@@ -54,28 +58,75 @@ pub enum Phase {
 pub struct Health {
     /// Every series.
     pub registry: Registry,
+    /// What the store is asked for at a scrape goes here.
+    pub metrics: Arc<Metrics>,
     /// The relay's phase.
     pub phase: watch::Receiver<Phase>,
     /// For asking the store.
     pub control: Arc<Control>,
+    /// Whether environments are shown by name.
+    pub shows_environments: bool,
 }
 
-/// `/metrics`, `/healthz` and `/readyz`.
+/// `/metrics`, `/metrics/environments`, `/healthz` and `/readyz`.
 pub fn router(health: Health) -> Router {
     Router::new()
         .route("/metrics", get(show_metrics))
+        .route("/metrics/environments", get(show_environments))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(health)
 }
 
 async fn show_metrics(State(health): State<Health>) -> Response {
+    let counted = tokio::time::timeout(STORE_PATIENCE, health.control.count_environments());
+    let counts = counted.await.ok().and_then(Result::ok);
+    health.metrics.environments_counted(counts);
     match metrics::render(&health.registry) {
-        Ok(text) => {
-            let content_type = "text/plain; version=0.0.4; charset=utf-8";
-            ([(header::CONTENT_TYPE, content_type)], text).into_response()
-        }
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
+    }
+}
+
+async fn show_environments(State(health): State<Health>) -> Response {
+    if !health.shows_environments {
+        let advice = "set `metrics.environments = true` in the relay's configuration\n";
+        return (StatusCode::NOT_FOUND, advice).into_response();
+    }
+    match health.control.watched_environments().await {
+        Ok(watched) => {
+            let now = Timestamp::now().as_duration().as_secs_f64();
+            let rows: Vec<_> = watched
+                .shown
+                .into_iter()
+                .map(|(view, heard)| row(view, heard, now))
+                .collect();
+            let text = metrics::render_environments(&rows, watched.left_out);
+            ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
+        }
+        Err(e) => (StatusCode::SERVICE_UNAVAILABLE, format!("{e}\n")).into_response(),
+    }
+}
+
+/// An environment in the words of the metrics, `now` in seconds since 1970.
+fn row(view: EnvironmentView, heard: Option<Duration>, now: f64) -> EnvironmentRow {
+    let session = view.session.as_ref().map(|session| SessionRow {
+        transport: session.transport,
+        round_trip: session.rtt.map(|rtt| rtt.as_secs_f64()),
+        began: session.connected_since.as_duration().as_secs_f64(),
+        streams_open: session.streams_open,
+        bytes_sent: session.bytes_sent,
+        bytes_received: session.bytes_received,
+    });
+    EnvironmentRow {
+        name: view.record.name,
+        id: view.record.id.to_string(),
+        is_enrolled: view.record.agent.is_some(),
+        is_held: matches!(view.status, EnvironmentStatus::CopiedIdentity),
+        // To the millisecond: more is noise of the scrape.
+        last_heard: heard.map(|ago| ((now - ago.as_secs_f64()) * 1_000.0).round() / 1_000.0),
+        session,
+        figures: view.session.and_then(|session| session.figures),
     }
 }
 

@@ -327,10 +327,14 @@ async fn many_failures_slow_down_those_without_a_token_and_nobody_else() {
 async fn readiness_follows_the_phase() {
     let fixture = Fixture::new().await;
     let (phase, watched) = watch::channel(Phase::Starting);
+    let registry = Registry::new();
+    let metrics = Arc::new(Metrics::new(&registry, "0.1.0", "abc").unwrap());
     let health = Health {
-        registry: Registry::new(),
+        registry,
+        metrics,
         phase: watched,
         control: fixture.control.clone(),
+        shows_environments: false,
     };
     let service = TowerToHyperService::new(health_router(health));
     let ask = |path: &'static str| {
@@ -346,6 +350,11 @@ async fn readiness_follows_the_phase() {
 
     assert_eq!((starting, serving, draining), (503, 200, 503));
     assert_eq!((ask("/healthz").await, ask("/metrics").await), (200, 200));
+    assert_eq!(
+        ask("/metrics/environments").await,
+        404,
+        "nobody asked for names"
+    );
 }
 
 /// Write the contract anew with `STERNLINE_UPDATE_CONTRACT=1 cargo test -p relay contract`,

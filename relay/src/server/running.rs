@@ -108,7 +108,7 @@ impl Running {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(EXPOSURE_RETRY) => {}
                 }
-                if control.has_waiting_exposures()
+                if control.waiting_exposures() > 0
                     && let Err(error) = control.open_exposures().await
                 {
                     warn!(%error, "exposures not tried again");

@@ -36,6 +36,7 @@ use crate::{
     credential::SecretHash,
     id::{CustomerId, ExposureId},
     limits::{STORE_ACQUIRE_TIMEOUT, STORE_BUSY_TIMEOUT, STORE_READERS},
+    metrics::EnvironmentCounts,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -182,6 +183,14 @@ impl Store for SqliteStore {
         customer: &CustomerId,
     ) -> Result<Vec<EnvironmentRecord>, StoreError> {
         environment::list(&mut *self.read().await?, customer).await
+    }
+
+    async fn count_environments(&self) -> Result<EnvironmentCounts, StoreError> {
+        environment::count(&mut *self.read().await?).await
+    }
+
+    async fn first_environments(&self, limit: u32) -> Result<Vec<EnvironmentRecord>, StoreError> {
+        environment::first(&mut *self.read().await?, limit).await
     }
 
     async fn environment_by_name(

@@ -1,0 +1,168 @@
+//! Sessions: how many there are, how they fare, how they end, and how soon an agent
+//! is back.
+
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Result};
+use wire::{close::CloseCode, transport::Transport};
+
+use super::{Metrics, declare::Declare};
+
+/// Bounds of round trips: one machine, one city, one continent, the world, trouble.
+const ROUND_TRIP_SECONDS: [f64; 10] = [
+    0.000_5, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
+
+/// Bounds of ages: a flap, a lost heartbeat, an hour, a day, a release.
+const AGE_SECONDS: [f64; 8] = [
+    1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0,
+];
+
+/// Bounds of gaps: another path, one backoff, a dead peer noticed, a host restarted.
+const GAP_SECONDS: [f64; 9] = [0.1, 0.5, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
+
+/// Whose session it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// An agent's.
+    Agent,
+    /// An operator's.
+    Operator,
+}
+
+impl Role {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Agent, Self::Operator];
+
+    /// Value of the label `role`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Sessions, from the welcome to the end.
+#[derive(Debug)]
+pub(super) struct SessionSeries {
+    sessions: IntGaugeVec,
+    heartbeat_rtt: HistogramVec,
+    closes: IntCounterVec,
+    ages: HistogramVec,
+    gaps: HistogramVec,
+}
+
+impl SessionSeries {
+    pub(super) fn declare(declare: &Declare<'_>) -> Result<Self> {
+        let series = Self {
+            sessions: declare.gauges(
+                "sessions",
+                "Sessions at this moment, by transport, by whose they are, and by state: \
+                 `live`, or `draining` once told to go elsewhere.",
+                &["transport", "role", "state"],
+            )?,
+            heartbeat_rtt: declare.histograms(
+                "heartbeat_round_trip_seconds",
+                "Round trips of heartbeats through sessions, by transport.",
+                &["transport"],
+                &ROUND_TRIP_SECONDS,
+            )?,
+            closes: declare.counters(
+                "closes_total",
+                "Sessions that ended, by whose they were and close code.",
+                &["role", "close_code"],
+            )?,
+            ages: declare.histograms(
+                "session_age_at_close_seconds",
+                "How old sessions became, by whose they were.",
+                &["role"],
+                &AGE_SECONDS,
+            )?,
+            gaps: declare.histograms(
+                "reconnect_gap_seconds",
+                "From the end of an agent's session to its next one, by the next one's \
+                 transport; 0 where the next one came first.",
+                &["transport"],
+                &GAP_SECONDS,
+            )?,
+        };
+        for role in Role::ALL {
+            for code in CloseCode::ALL {
+                let labels = [role.as_str(), code.as_str()];
+                series.closes.with_label_values(&labels).reset();
+            }
+            for transport in Transport::ALL {
+                let labels = [transport.as_str(), role.as_str(), "live"];
+                series.sessions.with_label_values(&labels).set(0);
+            }
+        }
+        Ok(series)
+    }
+}
+
+impl Metrics {
+    /// A session was admitted; it counts until the guard is dropped.
+    pub fn session_opened(&self, transport: Transport, role: Role) -> SessionGuard {
+        let gauge = |state| {
+            let labels = [transport.as_str(), role.as_str(), state];
+            self.session.sessions.with_label_values(&labels)
+        };
+        let guard = SessionGuard {
+            draining: gauge("draining"),
+            current: gauge("live"),
+        };
+        guard.current.inc();
+        guard
+    }
+
+    /// A heartbeat was answered.
+    pub fn heartbeat_rtt(&self, transport: Transport, rtt: Duration) {
+        self.session
+            .heartbeat_rtt
+            .with_label_values(&[transport.as_str()])
+            .observe(rtt.as_secs_f64());
+    }
+
+    /// A session ended at this age.
+    pub fn closed(&self, role: Role, code: CloseCode, age: Duration) {
+        self.session
+            .closes
+            .with_label_values(&[role.as_str(), code.as_str()])
+            .inc();
+        self.session
+            .ages
+            .with_label_values(&[role.as_str()])
+            .observe(age.as_secs_f64());
+    }
+
+    /// An agent is back, so long after its former session.
+    pub fn came_back(&self, transport: Transport, gap: Duration) {
+        self.session
+            .gaps
+            .with_label_values(&[transport.as_str()])
+            .observe(gap.as_secs_f64());
+    }
+}
+
+/// Counts a session for as long as it lives.
+#[derive(Debug)]
+pub struct SessionGuard {
+    current: IntGauge,
+    draining: IntGauge,
+}
+
+impl SessionGuard {
+    /// The session has been told to go elsewhere.
+    pub fn draining(&mut self) {
+        self.current.dec();
+        self.draining.inc();
+        self.current = self.draining.clone();
+    }
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.current.dec();
+    }
+}

@@ -1,0 +1,77 @@
+//! What became of attempts to dial, by transport: for the figures of an agent.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wire::transport::Transport;
+
+use super::error::{Cause, DialError};
+
+/// Attempts since it was made. Those that another one outran are not counted.
+#[derive(Debug, Default)]
+pub struct DialTally([Counts; Transport::ALL.len()]);
+
+#[derive(Debug, Default)]
+struct Counts {
+    welcomed: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
+    timed_out: AtomicU64,
+}
+
+/// What became of the attempts over one transport.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct DialCounts {
+    /// The relay let in.
+    pub welcomed: u64,
+    /// The relay answered, and refused.
+    pub refused: u64,
+    /// No session came about.
+    pub failed: u64,
+    /// Nothing answered in time.
+    pub timed_out: u64,
+}
+
+impl DialTally {
+    fn of(&self, transport: Transport) -> &Counts {
+        let [quic, ws, ws443] = &self.0;
+        match transport {
+            Transport::Quic => quic,
+            Transport::Ws => ws,
+            Transport::Ws443 => ws443,
+        }
+    }
+
+    pub(super) fn welcomed(&self, transport: Transport) {
+        self.of(transport).welcomed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, error: &DialError) {
+        let Some(transport) = error.transport() else {
+            return;
+        };
+        let counts = self.of(transport);
+        let count = match error.cause() {
+            Cause::Refused(_) => &counts.refused,
+            Cause::TimedOut => &counts.timed_out,
+            Cause::Nowhere
+            | Cause::Resolve(_)
+            | Cause::Connect(_)
+            | Cause::Tls(_)
+            | Cause::WebSocket(_)
+            | Cause::Handshake(_) => &counts.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts of one transport.
+    pub fn counts(&self, transport: Transport) -> DialCounts {
+        let counts = self.of(transport);
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        DialCounts {
+            welcomed: read(&counts.welcomed),
+            refused: read(&counts.refused),
+            failed: read(&counts.failed),
+            timed_out: read(&counts.timed_out),
+        }
+    }
+}
