@@ -1,6 +1,6 @@
 //! Metrics, health and readiness.
 
-use tests::{Agent, AgentSetup, Relay, SOON, Service, document, eventually, exchange};
+use tests::{Agent, AgentSetup, Relay, SOON, eventually};
 
 /// Families that `text` shows.
 fn families(text: &str) -> Vec<&str> {
@@ -8,60 +8,6 @@ fn families(text: &str) -> Vec<&str> {
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .filter_map(|rest| rest.split(' ').next())
         .collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_metric_of_the_readme_moves_when_what_it_counts_happens() {
-    let echo = Service::echo().await;
-    let relay = Relay::start().await;
-    let token = relay.add("acme").await;
-    let mut agent = Agent::start(
-        AgentSetup::with_token(&token)
-            .over("ws")
-            .allowing(echo.address),
-    );
-    relay.shows("acme", "online", SOON).await;
-    agent.is_up().await;
-    let (_forward, port) = relay
-        .forward("acme", &format!("tcp:{}", echo.address))
-        .await;
-    exchange(port, &[1; 100_000])
-        .await
-        .expect("the service answers");
-    let (_refused, port) = relay.forward("acme", "tcp:127.0.0.1:1").await;
-    drop(exchange(port, b"no").await);
-    drop(exchange(relay.tunnel, b"GET / HTTP/1.1\r\n\r\n").await);
-    let stranger = relay.request_as("sta_wrong", reqwest::Method::GET, "relay", None);
-    assert_eq!(stranger.await.expect("an answer").0, 401);
-    agent.restart().await;
-    relay.shows("acme", "online", SOON).await;
-
-    let listed: Vec<String> = document("README.md")
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `sternline_relay_"))
-        .filter_map(|rest| rest.split('`').next())
-        .map(|rest| format!("sternline_relay_{rest}"))
-        .collect();
-    assert!(
-        listed.len() >= 8,
-        "the README's table was not read: {listed:?}"
-    );
-    // A panic is a bug, and a certificate is replaced in a test of its own.
-    let rest = [
-        "sternline_relay_panics_total",
-        "sternline_relay_certificate_reloads_total",
-    ];
-    for name in listed.iter().filter(|name| !rest.contains(&name.as_str())) {
-        eventually(&format!("{name} moves"), SOON, async || {
-            let text = relay.metrics_text().await;
-            let moved = text.lines().any(|line| {
-                line.starts_with(name.as_str())
-                    && line.rsplit(' ').next().is_some_and(|value| value != "0")
-            });
-            moved.then_some(())
-        })
-        .await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

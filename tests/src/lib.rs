@@ -10,6 +10,7 @@ mod engine;
 mod eventually;
 mod machine;
 mod process;
+mod prometheus;
 mod relay;
 mod service;
 
@@ -17,7 +18,8 @@ pub use agent::{Agent, AgentSetup};
 pub use cable::Cable;
 pub use engine::Engine;
 pub use eventually::{SOON, eventually};
-pub use machine::{Tmpfs, document, is_ci, skip, sockets_of, tmpfs};
+pub use machine::{Tmpfs, document, is_ci, listening_port, root, skip, sockets_of, tmpfs};
 pub use process::{Finished, Process, binary};
+pub use prometheus::{Prometheus, promtool};
 pub use relay::{Relay, RelaySetup};
 pub use service::{Service, exchange};

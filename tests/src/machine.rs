@@ -12,15 +12,18 @@ pub fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
 }
 
+/// The repository's root.
+pub fn root() -> PathBuf {
+    let parent = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    parent.expect("tests/ is in the root").to_owned()
+}
+
 /// Reads a file of the repository.
 ///
 /// # Panics
 /// Where there is none.
 pub fn document(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ is in the root");
-    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Says that a test is skipped, and why.
@@ -102,18 +105,7 @@ pub fn tmpfs(kibibytes: u32) -> Option<Tmpfs> {
 /// The IP sockets that a process holds, in the kernel's own words: one line each,
 /// `tcp LISTEN 127.0.0.1:80 …` reduced to `(table, state)`.
 pub fn sockets_of(pid: u32) -> Vec<(&'static str, u8)> {
-    let inodes: BTreeSet<String> = fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("the process runs")
-        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-        .filter_map(|link| {
-            let text = link
-                .to_str()?
-                .strip_prefix("socket:[")?
-                .strip_suffix(']')?
-                .to_owned();
-            Some(text)
-        })
-        .collect();
+    let inodes = socket_inodes(pid);
     let mut found = Vec::new();
     for table in ["tcp", "tcp6", "udp", "udp6"] {
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/{table}")) else {
@@ -133,4 +125,28 @@ pub fn sockets_of(pid: u32) -> Vec<(&'static str, u8)> {
         }
     }
     found
+}
+
+/// The TCP port over IPv4 that a process listens on, once it does.
+pub fn listening_port(pid: u32) -> Option<u16> {
+    let inodes = socket_inodes(pid);
+    let text = fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
+    text.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let is_its = *state == "0A" && inodes.contains(*inode);
+        let port = local.split(':').nth(1).filter(|_| is_its)?;
+        u16::from_str_radix(port, 16).ok()
+    })
+}
+
+fn socket_inodes(pid: u32) -> BTreeSet<String> {
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the process runs")
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| {
+            let inside = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inside.to_owned())
+        })
+        .collect()
 }

@@ -312,7 +312,12 @@ impl Relay {
 
     /// The metrics page.
     pub async fn metrics_text(&self) -> String {
-        let url = format!("http://{}/metrics", self.metrics);
+        self.page("metrics").await
+    }
+
+    /// A page of the metrics listener.
+    pub async fn page(&self, path: &str) -> String {
+        let url = format!("http://{}/{path}", self.metrics);
         let response = reqwest::Client::builder()
             .no_proxy()
             .build()
