@@ -33,6 +33,8 @@ async fn a_relay_whose_disk_is_full_says_so_and_goes_on_when_there_is_room() {
         .to_lowercase();
     assert!(said.contains("full") || said.contains("space"), "{said}");
     assert_eq!(relay.environment("before").await["name"], "before");
+    let failures = relay.metric("sternline_relay_store_failures_total", &["full"]);
+    assert!(failures.await >= 1.0, "a full disk is not counted");
     fs::remove_file(filling).expect("the test made it");
     relay.add("after").await;
 }

@@ -49,6 +49,8 @@ async fn a_copied_identity_is_detected_shown_and_never_a_fight() {
         copy.process.log().contains("copied").then_some(())
     })
     .await;
+    let held = relay.metric("sternline_relay_environments", &["held"]);
+    assert!(held.await >= 1.0, "an operator is not alerted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

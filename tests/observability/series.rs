@@ -49,9 +49,9 @@ async fn shown(site: &Site) -> BTreeMap<String, Family> {
 const ELSEWHERE: [(&str, &str); 10] = [
     (
         "sternline_environment_agent_docker_up",
-        "tests::docker, with an Engine",
+        "relay::metrics::environment",
     ),
-    ("sternline_environment_held", "tests::it::identity"),
+    ("sternline_environment_held", "relay::metrics::environment"),
     (
         "sternline_environments_left_out",
         "relay::metrics::environment",
@@ -65,11 +65,8 @@ const ELSEWHERE: [(&str, &str); 10] = [
         "sternline_relay_certificate_reloads_total",
         "tests::it::tls",
     ),
-    ("sternline_relay_panics_total", "a bug"),
-    (
-        "sternline_relay_session_queue_bytes",
-        "wire, by the model of a session",
-    ),
+    ("sternline_relay_panics_total", "relay::metrics"),
+    ("sternline_relay_session_queue_bytes", "relay::metrics"),
     ("sternline_relay_sessions_stalled", "relay::metrics"),
     ("sternline_relay_store_failures_total", "tests::it::disk"),
 ];

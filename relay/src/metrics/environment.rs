@@ -353,6 +353,54 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_a_live_environment_is_shown() {
+        let live = EnvironmentRow {
+            is_held: true,
+            last_heard: Some(1_700_000_000.25),
+            session: Some(SessionRow {
+                transport: Transport::Ws443,
+                round_trip: Some(0.004),
+                began: 1_700_000_000.0,
+                streams_open: 3,
+                bytes_sent: 10,
+                bytes_received: 20,
+            }),
+            figures: Some(AgentFigures {
+                uptime_ms: 1_500,
+                docker: State::Ok.into(),
+                tcp_streams: Some(StreamFigures {
+                    denied: 4,
+                    ..StreamFigures::default()
+                }),
+                ..AgentFigures::default()
+            }),
+            ..row("berlin")
+        };
+
+        let text = render_environments(&[live], 0);
+
+        let of = "environment=\"berlin\",environment_id=\"env_a\"";
+        for (family, labels, value) in [
+            ("up", "", "1"),
+            ("held", "", "1"),
+            ("last_heard_timestamp_seconds", "", "1700000000.25"),
+            ("round_trip_seconds", "", "0.004"),
+            ("transport_info", ",transport=\"ws-443\"", "1"),
+            ("session_bytes_total", ",direction=\"received\"", "20"),
+            ("agent_uptime_seconds", "", "1.5"),
+            ("agent_docker_up", "", "1"),
+            (
+                "agent_streams_total",
+                ",target=\"tcp\",result=\"denied\"",
+                "4",
+            ),
+        ] {
+            let line = format!("{PREFIX}{family}{{{of}{labels}}} {value}");
+            assert!(text.lines().any(|shown| shown == line), "{line}");
+        }
+    }
+
+    #[test]
     fn an_environment_that_waits_for_its_agent_is_not_down() {
         let waiting = EnvironmentRow {
             is_enrolled: false,
