@@ -55,7 +55,7 @@ pub async fn run_tunnel_tcp(
                 let (tls, exporter) = accept_tls(&acceptor, tcp)
                     .await
                     .map_err(|error| ("tls_error", error))?;
-                let websocket = websocket::accept(Box::new(tls))
+                let websocket = websocket::accept(tls)
                     .await
                     .map_err(|error| ("not_websocket", error))?;
                 Ok(Connection::over_websocket(

@@ -1,14 +1,13 @@
 //! The tunnel under a path on 443, beside the API: for networks that let nothing
 //! else out.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
     http::{Response, StatusCode},
 };
 use hyper::{Request, body::Incoming};
-use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tracing::debug;
 use tunnel::{handshake::Connection, websocket};
@@ -50,9 +49,9 @@ pub fn answer(
     let guests = Arc::clone(sessions);
     sessions.tasks().spawn(async move {
         let accepted_at = Instant::now().into_std();
-        match upgrade.await {
-            Ok(upgraded) => {
-                let websocket = websocket::upgraded(Box::new(TokioIo::new(upgraded))).await;
+        let upgraded = upgrade.await.map_err(io::Error::other);
+        match upgraded.and_then(websocket::upgraded) {
+            Ok(websocket) => {
                 let connection = Connection::over_websocket(websocket, exporter, Transport::Ws443);
                 guests.serve(connection, remote, accepted_at, permit).await;
             }

@@ -23,7 +23,7 @@ use crate::{
     session::Session,
     tls::{self, SeenCertificate},
     websocket,
-    world::{BoxIo, World},
+    world::World,
 };
 
 mod error;
@@ -350,8 +350,7 @@ impl Route {
             .1
             .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
             .map_err(|error| Cause::Tls(io::Error::other(error)))?;
-        let io: BoxIo = Box::new(tls);
-        let websocket = websocket::connect(io, &self.authority(remote.port())).await?;
+        let websocket = websocket::connect(tls, &self.authority(remote.port())).await?;
         Ok(Connection::over_websocket(
             websocket,
             exporter,

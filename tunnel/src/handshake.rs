@@ -3,10 +3,8 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{SinkExt, StreamExt};
 use thiserror::Error;
 use tokio::sync::Semaphore;
-use tokio_tungstenite::tungstenite::Message;
 use wire::{
     close::CloseCode,
     frame::{self, DecodeError, Frame},
@@ -163,7 +161,7 @@ impl Connection {
         let _sent = self.send(&refusal.to_frame()).await;
         match self.link {
             Link::WebSocket { mut websocket, .. } => {
-                let _closed = SinkExt::close(&mut *websocket).await;
+                let _closed = websocket.close().await;
             }
             Link::Quic(mut link) => {
                 let _finished = link.send.finish();
@@ -219,10 +217,7 @@ impl Connection {
         let mut out = BytesMut::new();
         frame::encode(frame, &mut out);
         match &mut self.link {
-            Link::WebSocket { websocket, .. } => websocket
-                .send(Message::Binary(out.freeze()))
-                .await
-                .map_err(broken),
+            Link::WebSocket { websocket, .. } => websocket.send(&out).await,
             Link::Quic(link) => Ok(link.send.write_chunk(out.freeze()).await?),
         }
     }
@@ -233,17 +228,11 @@ impl Connection {
                 if let Some(frame) = frame::decode(unread)? {
                     return Ok(frame);
                 }
-                match websocket.next().await {
-                    Some(Ok(Message::Binary(bytes))) => *unread = bytes,
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    Some(Ok(Message::Text(_) | Message::Frame(_))) => {
-                        return Err(DecodeError::UnknownType(0).into());
-                    }
-                    Some(Ok(Message::Close(_))) | None => {
-                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                    }
-                    Some(Err(error)) => return Err(broken(error).into()),
+                if !unread.is_empty() {
+                    let error = "a frame is cut off by the end of its message";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error).into());
                 }
+                *unread = websocket.recv().await?;
             },
             Link::Quic(link) => loop {
                 if let Some(length) = frame::codec::frame_len(&link.unread)?
@@ -275,12 +264,5 @@ fn clamp_idle(asked: Duration, transport: Transport) -> Duration {
         own
     } else {
         asked.clamp(Duration::from_secs(1), own)
-    }
-}
-
-fn broken(error: tokio_tungstenite::tungstenite::Error) -> io::Error {
-    match error {
-        tokio_tungstenite::tungstenite::Error::Io(error) => error,
-        error => io::Error::new(io::ErrorKind::ConnectionAborted, error),
     }
 }

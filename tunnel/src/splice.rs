@@ -18,14 +18,15 @@
 use std::{
     future::poll_fn,
     io,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use thiserror::Error;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    io::{AsyncWriteExt, Interest},
     net::{TcpStream, UnixStream, tcp, unix},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,8 +34,9 @@ use wire::{close::ResetCode, limits::DATA_BYTES_MAX, session::StreamReset};
 
 use crate::session::{RecvStream, SendStream, Stream};
 
-/// Room for one read of the socket.
-const READ_BYTES: usize = 32 * 1024;
+mod read;
+
+use read::ChunkReader;
 
 /// What came of a splice.
 #[derive(Debug)]
@@ -176,27 +178,44 @@ async fn outbound(
     sent: &mut u64,
     broken: &CancellationToken,
 ) -> Result<(), SpliceError> {
-    let mut buffer = BytesMut::new();
+    let mut reader = ChunkReader::default();
+    let mut cancelled = pin!(broken.cancelled());
     loop {
-        buffer.reserve(READ_BYTES);
-        let read = tokio::select! {
-            read = read.read_buf(&mut buffer) => read,
-            reset = send.stopped() => return Err(reset.into()),
-            () = broken.cancelled() => return Ok(()),
-        };
-        match read {
-            Ok(0) => {
+        let next = poll_fn(|cx| {
+            if let Poll::Ready(read) = reader.poll_read(cx, Pin::new(read)) {
+                return Poll::Ready(Next::Read(read));
+            }
+            if let Poll::Ready(reset) = send.poll_stopped(cx) {
+                return Poll::Ready(Next::Stopped(reset));
+            }
+            cancelled.as_mut().poll(cx).map(|()| Next::Broken)
+        });
+        match next.await {
+            Next::Read(Ok(bytes)) if bytes.is_empty() => {
                 send.finish();
                 return Ok(());
             }
-            Ok(length) => *sent += length as u64,
-            Err(error) => {
+            Next::Read(Ok(bytes)) => {
+                *sent += bytes.len() as u64;
+                send.write_chunk(bytes).await?;
+            }
+            Next::Read(Err(error)) => {
                 send.break_off(ResetCode::TargetReset, &error.to_string());
                 return Err(error.into());
             }
+            Next::Stopped(reset) => return Err(reset.into()),
+            Next::Broken => return Ok(()),
         }
-        send.write_chunk(buffer.split().freeze()).await?;
     }
+}
+
+/// What the next turn from a socket to a stream brings.
+enum Next {
+    Read(io::Result<Bytes>),
+    /// Whoever reads the stream wants no more.
+    Stopped(StreamReset),
+    /// The other direction broke.
+    Broken,
 }
 
 /// Stream to socket. Once the socket's peer has finished, its vanishing is watched.

@@ -1,21 +1,54 @@
-//! The WebSocket transports: tokio-tungstenite over TLS, with small buffers.
+//! The WebSocket transports: HTTP by hyper, heads of frames by tungstenite, records by
+//! rustls, and between them no buffer that is not needed at the moment.
 //!
 //! A message is a container of whole frames, never a limit on what a stream carries.
+//!
+//! The dialler masks with zero. RFC 6455 §10.3 asks for random masks so that a script in
+//! a browser cannot choose the bytes that a proxy between reads as HTTP. Here the
+//! dialler is no browser, the bytes are inside TLS, and a mask would be one more pass
+//! over every byte that an agent sends.
 
-use std::{io, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    io::{self, IoSlice},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use tokio_tungstenite::{
-    WebSocketStream, accept_hdr_async_with_config, client_async_with_config,
-    tungstenite::{
-        self,
-        handshake::derive_accept_key,
-        protocol::{Role, WebSocketConfig},
+use http_body_util::{Empty, Full};
+use hyper::{body::Incoming as Body, client, server, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio_rustls::{
+    TlsStream, client::TlsStream as ClientStream, server::TlsStream as ServerStream,
+};
+use tokio_tungstenite::tungstenite::{
+    handshake::derive_accept_key,
+    protocol::{
+        Role,
+        frame::{
+            FrameHeader,
+            coding::{Control, Data, OpCode},
+        },
     },
 };
-use wire::limits::{HANDSHAKE_TIMEOUT, MESSAGE_BYTES_MAX};
+use wire::session::{Pieces, PutMessage};
 
-use crate::world::BoxIo;
+use crate::{crypto::random_bytes, world::BoxIo};
+
+mod assemble;
+mod records;
+
+pub(crate) use assemble::{Incoming, Malformed};
+
+use assemble::Assembler;
+use records::Records;
 
 /// The path under which a relay takes WebSockets, on 8000 and on 443.
 pub const TUNNEL_PATH: &str = "/tunnel";
@@ -23,18 +56,173 @@ pub const TUNNEL_PATH: &str = "/tunnel";
 /// The subprotocol asked for, so that another service is told apart.
 pub const SUBPROTOCOL: &str = "sternline.v1";
 
-/// A WebSocket over whatever byte stream.
-pub type WebSocket = WebSocketStream<BoxIo>;
+/// The longest head of a frame that is sent: two bytes, eight of length, four of mask.
+const HEAD_BYTES_MAX: usize = 14;
 
-/// The library's default of 128 KiB a connection would be most of an idle agent's
-/// memory; these hold a few records.
-fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(4 * 1024)
-        .write_buffer_size(0)
-        .max_write_buffer_size(4 * MESSAGE_BYTES_MAX)
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+/// A WebSocket over TLS.
+pub struct WebSocket {
+    records: Records,
+    assembler: Box<Assembler>,
+    role: Role,
+    /// What came with the other end's switch to WebSocket.
+    unread: Bytes,
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why nothing more can be read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// The connection broke.
+    Io(io::Error),
+    /// The peer speaks something else.
+    Malformed(Malformed),
+}
+
+impl WebSocket {
+    fn new(tls: TlsStream<BoxIo>, role: Role, unread: Bytes) -> Self {
+        let records = match tls {
+            TlsStream::Client(tls) => {
+                let (io, tls) = tls.into_inner();
+                Records::new(io, tls)
+            }
+            TlsStream::Server(tls) => {
+                let (io, tls) = tls.into_inner();
+                Records::new(io, tls)
+            }
+        };
+        Self {
+            records,
+            assembler: Box::new(Assembler::new(role)),
+            role,
+            unread,
+        }
+    }
+
+    /// Reads once from the connection, and gives `on` what is complete; false at the
+    /// end of the stream.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        on: &mut dyn FnMut(Incoming),
+    ) -> Poll<Result<bool, ReadError>> {
+        let Self {
+            records,
+            assembler,
+            unread,
+            ..
+        } = self;
+        let mut malformed = None;
+        let mut take = |mut plaintext: &[u8]| {
+            while malformed.is_none() {
+                match assembler.next(&mut plaintext) {
+                    Ok(Some(incoming)) => on(incoming),
+                    Ok(None) => return,
+                    Err(error) => malformed = Some(error),
+                }
+            }
+        };
+        take(&std::mem::take(unread));
+        records.drain(&mut take);
+        let read = records.poll_read(cx, &mut take);
+        match (malformed, read) {
+            (Some(error), _) => Poll::Ready(Err(ReadError::Malformed(error))),
+            (None, read) => read.map_err(ReadError::Io),
+        }
+    }
+
+    /// Encrypts one message; [`Self::poll_flush`] sends it.
+    pub(crate) fn queue(&mut self, message: &Pieces) -> io::Result<()> {
+        let mut head = [0; HEAD_BYTES_MAX];
+        let opcode = OpCode::Data(Data::Binary);
+        let head = self.head(opcode, PutMessage::len(message), &mut head)?;
+        let mut slices = Vec::with_capacity(8);
+        slices.push(IoSlice::new(head));
+        message.slices(&mut slices);
+        self.records.queue(&slices)
+    }
+
+    /// Answers a ping.
+    pub(crate) fn queue_pong(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.queue_control(Control::Pong, payload)
+    }
+
+    fn queue_control(&mut self, control: Control, payload: &[u8]) -> io::Result<()> {
+        let mut head = [0; HEAD_BYTES_MAX];
+        let head = self.head(OpCode::Control(control), payload.len(), &mut head)?;
+        self.records
+            .queue(&[IoSlice::new(head), IoSlice::new(payload)])
+    }
+
+    fn head<'a>(
+        &self,
+        opcode: OpCode,
+        length: usize,
+        room: &'a mut [u8; HEAD_BYTES_MAX],
+    ) -> io::Result<&'a [u8]> {
+        let header = FrameHeader {
+            opcode,
+            mask: (self.role == Role::Client).then_some([0; 4]),
+            ..FrameHeader::default()
+        };
+        let mut rest = &mut room[..];
+        header
+            .format(length as u64, &mut rest)
+            .map_err(io::Error::other)?;
+        let unused = rest.len();
+        Ok(&room[..HEAD_BYTES_MAX - unused])
+    }
+
+    /// Sends all that is queued.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.records.poll_flush(cx)
+    }
+
+    /// Sends what is queued, and that nothing more will come.
+    pub(crate) async fn close(&mut self) -> io::Result<()> {
+        self.queue_control(Control::Close, &[])?;
+        self.records.queue_close();
+        poll_fn(|cx| self.records.poll_shutdown(cx)).await
+    }
+
+    /// Sends one message, for use before there is a session.
+    pub(crate) async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        let mut pieces = Pieces::default();
+        pieces.head().put_slice(message);
+        self.queue(&pieces)?;
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// The messages that have come, joined, at least one; for use before there is a
+    /// session, while either end sends one message at a time.
+    pub(crate) async fn recv(&mut self) -> io::Result<Bytes> {
+        let mut joined = BytesMut::new();
+        let mut is_over = false;
+        while joined.is_empty() {
+            let mut on = |incoming| match incoming {
+                Incoming::Message(bytes) => joined.put(bytes),
+                Incoming::Ping(_) | Incoming::Pong => {}
+                Incoming::Close => is_over = true,
+            };
+            match poll_fn(|cx| self.poll_read(cx, &mut on)).await {
+                Ok(is_open) => is_over |= !is_open,
+                Err(ReadError::Io(error)) => return Err(error),
+                Err(ReadError::Malformed(error)) => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+            if is_over && joined.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(joined.freeze())
+    }
 }
 
 /// Why no WebSocket came about.
@@ -51,36 +239,66 @@ pub enum WebSocketError {
     Io(#[from] io::Error),
 }
 
-/// The dialler's end, over TLS that is up. `host` is for the request alone.
+/// HTTP that does not hold.
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// The dialler's end. `host` is for the request alone.
 ///
 /// # Errors
 ///
 /// The other end does not switch, or not to our protocol.
-pub async fn connect(io: BoxIo, host: &str) -> Result<WebSocket, WebSocketError> {
+pub async fn connect(tls: ClientStream<BoxIo>, host: &str) -> Result<WebSocket, WebSocketError> {
+    // 16 random bytes (RFC 6455 §4.1).
+    let key = BASE64.encode(random_bytes::<16>());
     let request = Request::builder()
-        .uri(format!("wss://{host}{TUNNEL_PATH}"))
+        .uri(TUNNEL_PATH)
         .header(header::HOST, host)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
-        .header(
-            header::SEC_WEBSOCKET_KEY,
-            tungstenite::handshake::client::generate_key(),
-        )
-        .body(())
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let (websocket, response) = client_async_with_config(request, io, Some(config()))
+        .header(header::SEC_WEBSOCKET_KEY, &key)
+        .body(Empty::<Bytes>::new())
+        .map_err(invalid)?;
+    // Names of headers as a browser writes them, for whoever looks at them on the way.
+    let (mut sender, mut http) = client::conn::http1::Builder::new()
+        .title_case_headers(true)
+        .handshake(TokioIo::new(tls))
         .await
-        .map_err(|error| match error {
-            tungstenite::Error::Http(response) => WebSocketError::Status(response.status()),
-            tungstenite::Error::Io(error) => WebSocketError::Io(error),
-            error => WebSocketError::Io(io::Error::new(io::ErrorKind::InvalidData, error)),
-        })?;
-    match response.headers().get(header::SEC_WEBSOCKET_PROTOCOL) {
-        Some(protocol) if protocol == SUBPROTOCOL => Ok(websocket),
-        _ => Err(WebSocketError::Subprotocol),
+        .map_err(invalid)?;
+    let response = {
+        let answer = sender.send_request(request);
+        let mut answer = std::pin::pin!(answer);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answer);
+            }
+            // What ends the connection ends the wait for the answer too.
+            let _ended = http.poll_without_shutdown(cx);
+            answer.as_mut().poll(cx)
+        })
+        .await
+        .map_err(invalid)?
+    };
+    let headers = response.headers();
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(WebSocketError::Status(response.status()));
     }
+    let is_ours = |name, value: &str| headers.get(name).is_some_and(|found| found == value);
+    if !is_ours(
+        header::SEC_WEBSOCKET_ACCEPT,
+        &derive_accept_key(key.as_bytes()),
+    ) {
+        return Err(invalid("the answer to the WebSocket key is wrong").into());
+    }
+    if !is_ours(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+        return Err(WebSocketError::Subprotocol);
+    }
+    let parts = http.into_parts();
+    let tls = TlsStream::Client(parts.io.into_inner());
+    Ok(WebSocket::new(tls, Role::Client, parts.read_buf))
 }
 
 /// The acceptor's end where nothing but the tunnel is served.
@@ -88,25 +306,40 @@ pub async fn connect(io: BoxIo, host: &str) -> Result<WebSocket, WebSocketError>
 /// # Errors
 ///
 /// The other end asks for something else, or breaks off.
-pub async fn accept(io: BoxIo) -> io::Result<WebSocket> {
-    type Refusal = Response<Option<String>>;
-    #[expect(clippy::result_large_err, reason = "the library's signature")]
-    let check = |request: &Request<()>, mut response: Response<()>| -> Result<_, Refusal> {
-        if !is_tunnel(request.uri().path(), request.headers()) {
-            let mut refusal = Response::new(Some("this port serves the tunnel alone\n".into()));
-            *refusal.status_mut() = StatusCode::NOT_FOUND;
-            return Err(refusal);
-        }
-        response.headers_mut().insert(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(SUBPROTOCOL),
-        );
-        Ok(response)
-    };
-    let accepted = accept_hdr_async_with_config(io, check, Some(config()));
-    accepted
+pub async fn accept(tls: ServerStream<BoxIo>) -> io::Result<WebSocket> {
+    let is_switched = Arc::new(AtomicBool::new(false));
+    let switched = Arc::clone(&is_switched);
+    let service = service_fn(move |request: Request<Body>| {
+        let response = match upgrade_response(&request) {
+            Ok(response) => {
+                switched.store(true, Ordering::Relaxed);
+                response.map(|()| Full::<Bytes>::default())
+            }
+            Err(_) => {
+                let mut response = Response::new(Full::from("this port serves the tunnel alone\n"));
+                *response.status_mut() = StatusCode::NOT_FOUND;
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response
+            }
+        };
+        std::future::ready(Ok::<_, std::convert::Infallible>(response))
+    });
+    let mut http = server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
+    poll_fn(|cx| http.poll_without_shutdown(cx))
         .await
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        .map_err(invalid)?;
+    let parts = http.into_parts();
+    let tls = parts.io.into_inner();
+    if !is_switched.load(Ordering::Relaxed) {
+        return Err(invalid("no request for the tunnel came"));
+    }
+    Ok(WebSocket::new(
+        TlsStream::Server(tls),
+        Role::Server,
+        parts.read_buf,
+    ))
 }
 
 /// Whether a request asks for the tunnel.
@@ -160,10 +393,16 @@ pub fn upgrade_response<B>(request: &Request<B>) -> Result<Response<()>, StatusC
         .map_err(|_| StatusCode::BAD_REQUEST)
 }
 
-/// The acceptor's end over a connection that was upgraded.
-pub async fn upgraded(io: BoxIo) -> WebSocket {
-    WebSocketStream::from_raw_socket(io, Role::Server, Some(config())).await
+/// The acceptor's end over a connection that was upgraded, by a server that is handed
+/// its connections as this module's `accept` is.
+///
+/// # Errors
+///
+/// The connection is of another kind.
+pub fn upgraded(upgraded: hyper::upgrade::Upgraded) -> io::Result<WebSocket> {
+    let parts = upgraded
+        .downcast::<TokioIo<ServerStream<BoxIo>>>()
+        .map_err(|_| invalid("the connection is none of TLS over a socket"))?;
+    let tls = TlsStream::Server(parts.io.into_inner());
+    Ok(WebSocket::new(tls, Role::Server, parts.read_buf))
 }
-
-/// How long the switch to WebSocket may take.
-pub const UPGRADE_TIMEOUT: Duration = HANDSHAKE_TIMEOUT;

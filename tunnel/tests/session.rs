@@ -120,14 +120,13 @@ async fn relay(transport: Transport) -> (u16, tokio::task::JoinHandle<Option<Ses
     let acceptor = tokio_rustls::TlsAcceptor::from(server_tls(tunnel::tls::ALPN_HTTP));
     let served = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
-        let tls = acceptor.accept(tcp).await.unwrap();
+        let tls = acceptor.accept(Box::new(tcp) as BoxIo).await.unwrap();
         let exporter = tls
             .get_ref()
             .1
             .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
             .unwrap();
-        let io: BoxIo = Box::new(tls);
-        let websocket = websocket::accept(io).await.unwrap();
+        let websocket = websocket::accept(tls).await.unwrap();
         serve(Connection::over_websocket(
             websocket,
             exporter,

@@ -49,6 +49,7 @@ mod command;
 mod connection;
 mod heartbeat;
 mod input;
+mod message;
 mod occupancy;
 mod output;
 mod recv;
@@ -60,6 +61,7 @@ mod stream;
 mod window;
 
 pub use connection::{ConnectionKind, ConnectionOptions};
+pub use message::{Pieces, PutMessage};
 pub use occupancy::Occupancy;
 pub use output::{Lane, LaneOutput};
 pub use recv::Read;
@@ -69,6 +71,10 @@ use schedule::Scheduler;
 use seen::Seen;
 use stream::{Notice, Notices, Stream};
 use window::Window;
+
+/// An empty queue keeps room for this many, so that a steady flow allocates nothing,
+/// and gives back what a burst has taken.
+const QUEUE_KEPT: usize = 8;
 
 /// Why one direction of a stream was broken off, by whichever end.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -339,7 +345,7 @@ impl Session {
     /// What the application is to know next.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
-        if self.events.is_empty() {
+        if self.events.is_empty() && self.events.capacity() > QUEUE_KEPT {
             self.events = VecDeque::new();
         }
         if matches!(event, Some(Event::Control(_))) {

@@ -137,15 +137,14 @@ fn acceptor() -> TlsAcceptor {
 }
 
 async fn connection(acceptor: &TlsAcceptor, tcp: TcpStream) -> Connection {
-    let tls = acceptor.accept(tcp).await.unwrap();
+    let tls = acceptor.accept(Box::new(tcp) as BoxIo).await.unwrap();
     let exporter = tls
         .get_ref()
         .1
         .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
         .unwrap();
-    let io: BoxIo = Box::new(tls);
     Connection::over_websocket(
-        websocket::accept(io).await.unwrap(),
+        websocket::accept(tls).await.unwrap(),
         exporter,
         Transport::Ws,
     )

@@ -5,50 +5,71 @@
 //! ends, the last frame gets [`CLOSE_TIMEOUT`] to leave.
 
 use std::{
-    future::Future,
+    cell::Cell,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{Sink, Stream as _};
+use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
-use tokio_tungstenite::tungstenite::{self, Message};
-use wire::{frame, limits::CLOSE_TIMEOUT, session::ProtocolError};
+use wire::{
+    frame,
+    limits::CLOSE_TIMEOUT,
+    session::{Pieces, ProtocolError},
+};
 
 use super::DriverParts;
-use crate::{websocket::WebSocket, world::Clock};
+use crate::{
+    websocket::{Incoming, Malformed, ReadError, WebSocket},
+    world::Clock,
+};
 
-/// Messages read or written before other tasks have their turn.
-const TURN_MESSAGES: usize = 32;
+/// Reads and writes before other tasks have their turn.
+const TURN: usize = 8;
+
+/// Messages encrypted for one write of the socket. More would be no faster, and
+/// whatever becomes urgent waits behind them.
+const WRITE_MESSAGES: usize = 2;
+
+/// The timer's resolution: what is due sooner is due then.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
+
+thread_local! {
+    /// Where a message is gathered; shared by all connections of a thread, since it is
+    /// empty again before another has its turn.
+    static PIECES: Cell<Option<Box<Pieces>>> = const { Cell::new(None) };
+}
 
 /// Runs until the session is over. See the module.
 pub(crate) async fn drive(parts: DriverParts, websocket: WebSocket, unread: Bytes) {
-    let clock = std::sync::Arc::clone(&parts.shared.clock);
     let mut driver = Framed {
+        clock: Arc::clone(&parts.shared.clock),
         parts,
         websocket,
-        clock,
         timer: Box::pin(tokio::time::sleep_until(Instant::now())),
         is_deaf: false,
+        has_queued: false,
     };
-    driver.take(unread);
+    take(&driver.parts, &*driver.clock, unread);
     let reason = std::future::poll_fn(|cx| driver.poll_open(cx)).await;
     if let Some(reason) = reason {
         driver.parts.lost(&reason);
     }
-    let closing = std::future::poll_fn(|cx| driver.poll_close(cx));
     // Past the deadline the peer hears it from the closed socket.
-    let _elapsed = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+    let _elapsed = tokio::time::timeout(CLOSE_TIMEOUT, driver.websocket.close()).await;
 }
 
 struct Framed {
     parts: DriverParts,
     websocket: WebSocket,
-    clock: std::sync::Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
     timer: Pin<Box<Sleep>>,
     /// The peer has sent what is no WebSocket.
     is_deaf: bool,
+    /// Something was encrypted and has not left.
+    has_queued: bool,
 }
 
 /// What a step came to.
@@ -64,148 +85,166 @@ enum Step {
 impl Framed {
     /// Ready when the session is over: with the reason where the connection broke.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
-        self.parts
-            .drive(|state| state.driver_waker = Some(cx.waker().clone()));
-        for _ in 0..TURN_MESSAGES {
-            let wrote = self.poll_write(cx);
+        self.parts.drive(|state| match &mut state.driver_waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        });
+        for _ in 0..TURN {
             let read = self.poll_read(cx);
-            self.poll_timer(cx);
+            let wrote = self.poll_write(cx);
             match (wrote, read) {
                 (Step::Lost(reason), _) | (_, Step::Lost(reason)) => {
                     return Poll::Ready(Some(reason));
                 }
-                _ if self.is_over() => return Poll::Ready(None),
-                (Step::Idle, Step::Idle) => return Poll::Pending,
+                (Step::Idle, Step::Idle) => return self.poll_timer(cx),
                 (Step::Progress, _) | (_, Step::Progress) => {}
             }
         }
         cx.waker().wake_by_ref();
-        Poll::Pending
+        self.poll_timer(cx)
     }
 
-    fn is_over(&self) -> bool {
-        self.parts.drive(|state| state.machine.closed().is_some())
-    }
-
+    /// Encrypts what the machine has to say, and sends it.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Step {
-        match Pin::new(&mut self.websocket).poll_ready(cx) {
-            Poll::Pending => return Step::Idle,
-            Poll::Ready(Err(error)) => return Step::Lost(describe(&error)),
-            Poll::Ready(Ok(())) => {}
+        // Whatever is encrypted is late already: it leaves before more is.
+        if self.has_queued {
+            match self.websocket.poll_flush(cx) {
+                Poll::Pending => return Step::Idle,
+                Poll::Ready(Err(error)) => return Step::Lost(error.to_string()),
+                Poll::Ready(Ok(())) => self.has_queued = false,
+            }
         }
-        let mut message = BytesMut::new();
-        let now = self.clock.now();
-        let has_message = self.parts.drive(|state| {
-            state
-                .machine
-                .poll_transmit(now, self.parts.connection, &mut message)
-        });
-        if !has_message {
-            return match Pin::new(&mut self.websocket).poll_flush(cx) {
-                Poll::Ready(Err(error)) => Step::Lost(describe(&error)),
-                Poll::Ready(Ok(())) | Poll::Pending => Step::Idle,
-            };
+        let mut pieces = PIECES.take().unwrap_or_default();
+        let result = self.queue(&mut pieces);
+        pieces.clear();
+        PIECES.set(Some(pieces));
+        if let Err(error) = result {
+            return Step::Lost(error.to_string());
         }
-        match Pin::new(&mut self.websocket).start_send(Message::Binary(message.freeze())) {
-            Ok(()) => Step::Progress,
-            Err(error) => Step::Lost(describe(&error)),
+        match self.websocket.poll_flush(cx) {
+            Poll::Ready(Err(error)) => return Step::Lost(error.to_string()),
+            Poll::Ready(Ok(())) if !self.has_queued => return Step::Idle,
+            Poll::Ready(Ok(())) => self.has_queued = false,
+            Poll::Pending => {}
         }
+        Step::Progress
+    }
+
+    fn queue(&mut self, pieces: &mut Pieces) -> std::io::Result<()> {
+        for _ in 0..WRITE_MESSAGES {
+            pieces.clear();
+            let now = self.clock.now();
+            let has_message = self.parts.drive(|state| {
+                state
+                    .machine
+                    .poll_transmit(now, self.parts.connection, pieces)
+            });
+            if !has_message {
+                break;
+            }
+            self.websocket.queue(pieces)?;
+            self.has_queued = true;
+        }
+        Ok(())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Step {
         if self.is_deaf {
             return Step::Idle;
         }
-        match Pin::new(&mut self.websocket).poll_next(cx) {
+        let Self {
+            parts,
+            websocket,
+            clock,
+            ..
+        } = self;
+        let mut pings = Vec::new();
+        let mut is_over = false;
+        let read = websocket.poll_read(cx, &mut |incoming| match incoming {
+            Incoming::Message(bytes) => take(parts, &**clock, bytes),
+            Incoming::Ping(payload) => pings.push(payload),
+            Incoming::Pong => {
+                let now = clock.now();
+                parts.drive(|state| state.machine.note_heard(now, parts.connection));
+            }
+            Incoming::Close => is_over = true,
+        });
+        for payload in pings {
+            let now = clock.now();
+            parts.drive(|state| state.machine.note_heard(now, parts.connection));
+            if let Err(error) = websocket.queue_pong(&payload) {
+                return Step::Lost(error.to_string());
+            }
+            self.has_queued = true;
+        }
+        match read {
             Poll::Pending => Step::Idle,
-            Poll::Ready(Some(Ok(Message::Binary(bytes)))) => {
-                self.take(bytes);
-                Step::Progress
-            }
-            Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {
-                let now = self.clock.now();
-                self.parts
-                    .drive(|state| state.machine.note_heard(now, self.parts.connection));
-                Step::Progress
-            }
-            Poll::Ready(Some(Ok(Message::Close(_))) | None) => {
-                Step::Lost("the peer closed the connection".into())
-            }
-            Poll::Ready(Some(Ok(Message::Text(_) | Message::Frame(_)))) => {
-                self.parts
-                    .violated(&ProtocolError::Unexpected("text message"));
-                Step::Progress
-            }
-            Poll::Ready(Some(Err(
-                tungstenite::Error::Capacity(_)
-                | tungstenite::Error::Protocol(_)
-                | tungstenite::Error::Utf8(_),
-            ))) => {
+            Poll::Ready(Ok(true)) if !is_over => Step::Progress,
+            Poll::Ready(Ok(_)) => Step::Lost("the peer closed the connection".into()),
+            Poll::Ready(Err(ReadError::Malformed(Malformed(what)))) => {
                 // Nothing that follows can be understood; the last frame still leaves.
                 self.is_deaf = true;
-                self.parts
-                    .violated(&ProtocolError::Unexpected("WebSocket message"));
+                self.parts.violated(&ProtocolError::Unexpected(what));
                 Step::Progress
             }
-            Poll::Ready(Some(Err(error))) => Step::Lost(describe(&error)),
+            Poll::Ready(Err(ReadError::Io(error))) => Step::Lost(error.to_string()),
         }
     }
 
-    /// Feeds the frames of one message to the machine.
-    fn take(&mut self, mut message: Bytes) {
-        let now = self.clock.now();
-        let connection = self.parts.connection;
-        let result = self.parts.drive(|state| {
-            while let Some(frame) = frame::decode(&mut message)? {
-                state.machine.handle_frame(now, connection, frame)?;
-            }
-            if message.is_empty() {
-                Ok(())
-            } else {
-                Err(ProtocolError::Unexpected("end of a message within a frame"))
-            }
-        });
-        if let Err(error) = result {
-            self.parts.violated(&error);
-        }
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>) {
+    /// Lets time pass in the machine, and sees to it that the task is woken in time.
+    /// Ready once the session is over.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
         loop {
-            let deadline = self.parts.drive(|state| state.machine.poll_timeout());
-            let Some(deadline) = deadline.map(Instant::from_std) else {
-                return;
+            let now = self.clock.now();
+            let (is_over, is_due, deadline) = self.parts.drive(|state| {
+                let due = state.machine.poll_timeout().filter(|due| *due <= now);
+                if due.is_some() {
+                    state.machine.handle_timeout(now);
+                }
+                (
+                    state.machine.closed().is_some(),
+                    due.is_some(),
+                    state.machine.poll_timeout(),
+                )
+            });
+            if is_over {
+                return Poll::Ready(None);
+            }
+            if is_due && !self.has_queued {
+                // What time has brought is to be sent first.
+                cx.waker().wake_by_ref();
+            }
+            let Some(deadline) = deadline else {
+                return Poll::Pending;
             };
-            if self.timer.deadline() != deadline {
+            // What is due and cannot be sent shall not hide a later deadline.
+            let deadline = Instant::from_std(deadline.max(now + LOOK_AGAIN_MIN));
+            // A deadline that moves away, as a heartbeat's does with every byte, is
+            // looked at again when the former one has come.
+            if deadline < self.timer.deadline() || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(deadline);
             }
             if self.timer.as_mut().poll(cx).is_pending() {
-                return;
+                return Poll::Pending;
             }
-            let now = self.clock.now();
-            self.parts.drive(|state| state.machine.handle_timeout(now));
-            if self.parts.drive(|state| state.machine.poll_timeout()) == Some(deadline.into_std()) {
-                return;
-            }
-            cx.waker().wake_by_ref();
         }
-    }
-
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut websocket = Pin::new(&mut self.websocket);
-        // An error here is the end that is wanted.
-        let _flushed = ready!(websocket.as_mut().poll_flush(cx));
-        let _closed = ready!(websocket.poll_close(cx));
-        Poll::Ready(())
     }
 }
 
-/// An error of the transport in words.
-fn describe(error: &tungstenite::Error) -> String {
-    match error {
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
-            "the peer closed the connection".into()
+/// Feeds the frames of one message to the machine.
+fn take(parts: &DriverParts, clock: &dyn Clock, mut message: Bytes) {
+    let now = clock.now();
+    let result = parts.drive(|state| {
+        while let Some(frame) = frame::decode(&mut message)? {
+            state.machine.handle_frame(now, parts.connection, frame)?;
         }
-        error => error.to_string(),
+        if message.is_empty() {
+            Ok(())
+        } else {
+            Err(ProtocolError::Unexpected("end of a message within a frame"))
+        }
+    });
+    if let Err(error) = result {
+        parts.violated(&error);
     }
 }

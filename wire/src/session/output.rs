@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Closed, ConnectionKind, Event, Session,
     connection::Connection,
+    message::PutMessage,
     stream::{Notice, Opening, Stream},
 };
 use crate::{
@@ -51,7 +52,12 @@ pub enum LaneOutput {
 impl Session {
     /// Appends to `out`, which is empty, the next message for a connection: one or
     /// more whole frames, at most [`MESSAGE_BYTES_MAX`]. False: nothing to send.
-    pub fn poll_transmit(&mut self, now: Instant, on: ConnectionId, out: &mut BytesMut) -> bool {
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        on: ConnectionId,
+        out: &mut impl PutMessage,
+    ) -> bool {
         self.put_connection_frames(now, on, out);
         // The peer must know what was received here before anything else.
         let is_told = self
@@ -95,36 +101,36 @@ impl Session {
     }
 
     /// Heartbeats, and what was received before.
-    fn put_connection_frames(&mut self, now: Instant, on: ConnectionId, out: &mut BytesMut) {
+    fn put_connection_frames(&mut self, now: Instant, on: ConnectionId, out: &mut impl PutMessage) {
         let Some(connection) = self.connections.get_mut(&on) else {
             return;
         };
         if let Some(sequence) = connection.heartbeat.take_pong() {
-            frame::encode(&Frame::Pong(sequence), out);
+            frame::encode(&Frame::Pong(sequence), out.head());
         }
         if let Some(sequence) = connection.heartbeat.take_ping(now) {
-            frame::encode(&Frame::Ping(sequence), out);
+            frame::encode(&Frame::Ping(sequence), out.head());
         }
         while let Some(part) = connection.resume_out.front() {
             if !fits(part, out) {
                 break;
             }
-            frame::encode(part, out);
+            frame::encode(part, out.head());
             connection.resume_out.pop_front();
         }
     }
 
-    fn put_session_frames(&mut self, out: &mut BytesMut) {
+    fn put_session_frames(&mut self, out: &mut impl PutMessage) {
         let credit = Frame::SessionCredit(self.window.granted());
         if self.session_credit_due && fits(&credit, out) {
             self.session_credit_due = false;
-            frame::encode(&credit, out);
+            frame::encode(&credit, out.head());
         }
         if let Some(goaway) = &self.goaway {
             let goaway = Frame::Goaway(goaway.clone());
             if fits(&goaway, out) {
                 self.goaway = None;
-                frame::encode(&goaway, out);
+                frame::encode(&goaway, out.head());
             }
         }
         while let Some(message) = self.controls.front() {
@@ -132,12 +138,12 @@ impl Session {
             if !fits(&control, out) {
                 break;
             }
-            frame::encode(&control, out);
+            frame::encode(&control, out.head());
             self.controls.pop_front();
         }
     }
 
-    fn put_notices(&mut self, out: &mut BytesMut) {
+    fn put_notices(&mut self, out: &mut impl PutMessage) {
         while out.len() + NOTICE_BYTES_MAX <= MESSAGE_BYTES_MAX {
             if let Some(id) = self.settled_acks.pop() {
                 frame::encode(
@@ -145,7 +151,7 @@ impl Session {
                         id,
                         offset: OFFSET_MAX,
                     },
-                    out,
+                    out.head(),
                 );
                 continue;
             }
@@ -162,7 +168,7 @@ impl Session {
                 continue;
             }
             for frame in notice_frames(id, stream) {
-                frame::encode(&frame, out);
+                frame::encode(&frame, out.head());
             }
             stream.notice = Notice::default();
             self.release(id);
@@ -170,7 +176,7 @@ impl Session {
     }
 
     /// Opens, bytes and finishes, in the scheduler's order.
-    fn put_streams(&mut self, out: &mut BytesMut) {
+    fn put_streams(&mut self, out: &mut impl PutMessage) {
         while let Some(id) = self.scheduler.next() {
             let room = MESSAGE_BYTES_MAX.saturating_sub(out.len());
             if room < ROOM_MIN + DATA_HEADER_BYTES_MAX {
@@ -182,7 +188,7 @@ impl Session {
                 let open = self.take_open(id);
                 let Some(open) = open else { continue };
                 if fits(&open, out) {
-                    frame::encode(&open, out);
+                    frame::encode(&open, out.head());
                     self.note_open_sent(id);
                 } else {
                     self.scheduler.put_back(id);
@@ -228,7 +234,7 @@ impl Session {
         }
     }
 
-    fn put_stream_bytes(&mut self, id: StreamId, out: &mut BytesMut) {
+    fn put_stream_bytes(&mut self, id: StreamId, out: &mut impl PutMessage) {
         let credit = self.session_credit();
         let is_alone = self.scheduler.is_empty();
         let room = MESSAGE_BYTES_MAX.saturating_sub(out.len());
@@ -244,9 +250,9 @@ impl Session {
         let turn = turn.min(room.saturating_sub(DATA_HEADER_BYTES_MAX));
         let length = usize_min(stream.send.sendable(credit), turn);
         if length > 0 {
-            codec::put_data_header(out, id, stream.send.cursor(), length);
+            codec::put_data_header(out.head(), id, stream.send.cursor(), length);
             let sent = self
-                .update(id, |stream| stream.send.copy(length, out))
+                .update(id, |stream| stream.send.put(length, out))
                 .unwrap_or(0);
             self.count_sent(id, length as u64, sent);
         }
@@ -256,7 +262,7 @@ impl Session {
             && has_room
         {
             let size = stream.send.note_finish();
-            frame::encode(&Frame::Finish { id, size }, out);
+            frame::encode(&Frame::Finish { id, size }, out.head());
         }
         self.reschedule(id);
     }
@@ -347,7 +353,7 @@ impl Session {
     }
 
     /// The last frame. On the primary connection the session ends with it.
-    fn put_close(&mut self, on: ConnectionId, out: &mut BytesMut) {
+    fn put_close(&mut self, on: ConnectionId, out: &mut impl PutMessage) {
         let Some((code, reason)) = self.closing.clone() else {
             return;
         };
@@ -362,7 +368,7 @@ impl Session {
             return;
         }
         connection.is_close_sent = true;
-        frame::encode(&close, out);
+        frame::encode(&close, out.head());
         if self
             .connections
             .values()
@@ -417,7 +423,7 @@ fn notice_frames(id: StreamId, stream: &mut Stream) -> impl Iterator<Item = Fram
     [accept, ack, credit, reset, stop].into_iter().flatten()
 }
 
-fn fits(frame: &Frame, out: &BytesMut) -> bool {
+fn fits(frame: &Frame, out: &impl PutMessage) -> bool {
     out.len() + codec::encoded_len(frame) <= MESSAGE_BYTES_MAX
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{StreamReset, window::Window};
+use super::{QUEUE_KEPT, StreamReset, window::Window};
 use crate::frame::OFFSET_MAX;
 use crate::limits::{STREAM_WINDOW_INITIAL_BYTES, STREAM_WINDOW_MAX_BYTES};
 
@@ -266,8 +266,7 @@ impl RecvHalf {
             };
             if front.is_empty() {
                 self.chunks.pop_front();
-                if self.chunks.is_empty() {
-                    // An idle stream keeps no memory for a queue it once had.
+                if self.chunks.is_empty() && self.chunks.capacity() > QUEUE_KEPT {
                     self.chunks = VecDeque::new();
                 }
             }

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::StreamReset;
+use super::{StreamReset, message::PutMessage};
 use crate::{frame::OFFSET_MAX, limits::STREAM_WINDOW_INITIAL_BYTES};
 
 #[derive(Debug)]
@@ -282,12 +282,13 @@ impl SendHalf {
 
     /// Appends the next `length` bytes, which must be sendable, to `out`. Gives how
     /// many of them were sent for the first time.
-    pub(super) fn copy(&mut self, mut length: usize, out: &mut BytesMut) -> u64 {
+    pub(super) fn put(&mut self, mut length: usize, out: &mut impl PutMessage) -> u64 {
         while length > 0 {
             let slice = self.slice(length);
-            length -= slice.len();
-            out.put_slice(&slice);
-            self.position_after(slice.len());
+            let taken = slice.len();
+            out.put_payload(slice);
+            self.position_after(taken);
+            length -= taken;
         }
         self.count_new()
     }
@@ -378,7 +379,7 @@ mod tests {
 
     fn send(half: &mut SendHalf, length: usize) -> Vec<u8> {
         let mut out = BytesMut::new();
-        half.copy(length, &mut out);
+        half.put(length, &mut out);
         out.to_vec()
     }
 
