@@ -128,9 +128,14 @@ impl WebSocket {
                 }
             }
         };
-        take(&std::mem::take(unread));
-        records.drain(&mut take);
-        let read = records.poll_read(cx, &mut take);
+        let early = std::mem::take(unread);
+        take(&early);
+        // What the handshake has left is there without a read.
+        let read = if records.drain(&mut take) || !early.is_empty() {
+            Poll::Ready(Ok(true))
+        } else {
+            records.poll_read(cx, &mut take)
+        };
         match (malformed, read) {
             (Some(error), _) => Poll::Ready(Err(ReadError::Malformed(error))),
             (None, read) => read.map_err(ReadError::Io),

@@ -93,17 +93,20 @@ impl Records {
         Ok(true)
     }
 
-    /// Hands on what rustls holds decrypted, as after the handshake it may.
-    pub(super) fn drain(&mut self, take: &mut dyn FnMut(&[u8])) {
+    /// Hands on what rustls holds decrypted, as after the handshake it may; whether
+    /// there was any.
+    pub(super) fn drain(&mut self, take: &mut dyn FnMut(&[u8])) -> bool {
         let mut reader = self.tls.reader();
-        while let Ok(plaintext) = reader.fill_buf() {
-            if plaintext.is_empty() {
-                return;
-            }
+        let mut has_any = false;
+        while let Ok(plaintext) = reader.fill_buf()
+            && !plaintext.is_empty()
+        {
             let length = plaintext.len();
             take(plaintext);
             reader.consume(length);
+            has_any = true;
         }
+        has_any
     }
 
     /// rustls lets go of a stretched buffer when it is about to read.
