@@ -334,6 +334,12 @@ impl Session {
         self.connections.values().next_back()?.heartbeat.rtt()
     }
 
+    /// The shortest round trip of the newest connection. Windows go by it: by the
+    /// smoothed one, what waits in the path would call for more of it.
+    fn rtt_min(&self) -> Option<Duration> {
+        self.connections.values().next_back()?.heartbeat.rtt_min()
+    }
+
     /// When something was last heard on any connection.
     pub fn last_heard(&self) -> Option<Instant> {
         self.connections

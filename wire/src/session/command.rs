@@ -108,7 +108,7 @@ impl Session {
     ///
     /// The peer broke its direction off, or the session is over.
     pub fn read(&mut self, now: Instant, id: StreamId, max: usize) -> Result<Read, StreamReset> {
-        let rtt = self.rtt();
+        let rtt = self.rtt_min();
         let Some(read) = self.update(id, |stream| stream.recv.read(max)) else {
             return self.check_open().map(|()| Read::Finished);
         };

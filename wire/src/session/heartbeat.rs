@@ -25,6 +25,7 @@ pub(super) struct Heartbeat {
     /// The question that has not been answered.
     asked: Option<Asked>,
     rtt: Option<Duration>,
+    rtt_min: Option<Duration>,
     /// Since when a ping is to be sent.
     ping_due: Option<Instant>,
     /// The peer's question that is to be answered.
@@ -56,6 +57,7 @@ impl Heartbeat {
             sequence: 0,
             asked: None,
             rtt: None,
+            rtt_min: None,
             // The first exchange measures the round trip.
             ping_due: Some(now),
             pong_due: None,
@@ -71,6 +73,11 @@ impl Heartbeat {
         self.rtt
     }
 
+    /// The shortest that was measured: the path's own, without what waited before it.
+    pub(super) const fn rtt_min(&self) -> Option<Duration> {
+        self.rtt_min
+    }
+
     pub(super) const fn on_heard(&mut self, now: Instant) {
         self.last_heard = now;
     }
@@ -84,6 +91,7 @@ impl Heartbeat {
         let asked = self.asked.take_if(|asked| asked.sequence == sequence)?;
         let sample = now.saturating_duration_since(asked.at);
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+        self.rtt_min = Some(self.rtt_min.map_or(sample, |rtt| rtt.min(sample)));
         Some(sample)
     }
 

@@ -9,8 +9,9 @@
 use std::time::{Duration, Instant};
 
 /// Below this a round trip is taken for this: on loopback, scheduling noise would
-/// otherwise decide.
-const RTT_MIN: Duration = Duration::from_millis(2);
+/// otherwise decide. Much more, and a window there grows until a keystroke waits
+/// milliseconds behind what a bulk stream has under way.
+const RTT_MIN: Duration = Duration::from_micros(200);
 
 /// Credit given to the peer, and how much of it was used. Offsets are absolute.
 #[derive(Debug, Clone)]
