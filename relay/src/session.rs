@@ -36,7 +36,7 @@ use wire::{
 
 use crate::{
     control::{Admitted, AgentCredential, AgentHello, Control, Principal},
-    limits::{AGENT_FIGURES_INTERVAL, HANDSHAKES_MAX, RECONNECT_WINDOW},
+    limits::{AGENT_FIGURES_INTERVAL, HANDSHAKES_MAX},
     metrics::{Direction, Doorway, Metrics, Origin, Role},
     registry::{AgentFacts, Registration, Registry},
 };
@@ -278,7 +278,7 @@ impl Sessions {
             environment: agent
                 .map(|agent| agent.environment.clone())
                 .unwrap_or_default(),
-            reconnect_window: RECONNECT_WINDOW,
+            reconnect_window: self.parts.registry.reconnect_window(),
             heartbeat_idle,
         }
     }

@@ -6,7 +6,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::crypto::random_bytes;
+use crate::{crypto::random_bytes, socket::Forgiving};
 use aws_lc_rs::hmac;
 use bytes::BytesMut;
 use quinn::{
@@ -18,6 +18,7 @@ use quinn::{
 use wire::{
     close::CloseCode,
     handshake::EXPORTER_LABEL,
+    id::Side,
     key::Secret,
     limits::{
         FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, SESSION_WINDOW_MAX_BYTES, STREAM_WINDOW_MAX_BYTES,
@@ -39,10 +40,50 @@ fn varint(value: u64) -> VarInt {
     VarInt::from_u64(value).unwrap_or(VarInt::MAX)
 }
 
-/// Gives a peer that has proven who it is the session's room.
-pub(crate) fn trust(connection: &Connection) {
-    connection.set_max_concurrent_bi_streams(varint(2 * STREAMS_MAX as u64));
-    connection.set_receive_window(varint(2 * SESSION_WINDOW_MAX_BYTES));
+/// Streams that a peer may open once it has proven who it is: a relay opens them, an
+/// agent does not, so those of who accepted the connection are few at first.
+const ROOM_FIRST: [u64; 2] = [256, 16];
+
+/// Streams of a busy session may end and begin within a round trip: so many more than
+/// are open may be opened, where that many have been before.
+const ROOM_OF_THE_PAST_MAX: u64 = 1_024;
+
+/// How many streams the peer may open. quinn keeps an entry for each from the moment it
+/// may be opened: for as many as a session may have they would take 1.4 MB, so the room
+/// grows with its use.
+#[derive(Debug)]
+pub(crate) struct Room {
+    streams: u64,
+    accepted: u64,
+}
+
+impl Room {
+    /// Gives a peer that has proven who it is the session's first room.
+    pub(crate) fn give(connection: &Connection, side: Side) -> Self {
+        let [dialler, acceptor] = ROOM_FIRST;
+        let streams = match side {
+            Side::Dialler => dialler,
+            Side::Acceptor => acceptor,
+        };
+        connection.set_max_concurrent_bi_streams(varint(streams));
+        connection.set_receive_window(varint(2 * SESSION_WINDOW_MAX_BYTES));
+        Self {
+            streams,
+            accepted: 0,
+        }
+    }
+
+    /// Counts a stream that the peer has opened as one of `open`, and makes more room
+    /// before it runs out.
+    pub(crate) fn note_accepted(&mut self, connection: &Connection, open: usize) {
+        self.accepted += 1;
+        let past = (2 * self.accepted).min(ROOM_OF_THE_PAST_MAX);
+        let wanted = (4 * open as u64).max(past).min(2 * STREAMS_MAX as u64);
+        if wanted > self.streams {
+            self.streams = (2 * self.streams).max(wanted).min(2 * STREAMS_MAX as u64);
+            connection.set_max_concurrent_bi_streams(varint(self.streams));
+        }
+    }
 }
 
 fn transport() -> TransportConfig {
@@ -116,13 +157,14 @@ const CONNECTION_ID_BYTES: usize = 8;
 ///
 /// # Errors
 ///
-/// The handshake of QUIC failed or nothing answered.
+/// The handshake of QUIC failed, or nobody listens there, or nothing answered.
 pub async fn connect(
     socket: Arc<dyn AsyncUdpSocket>,
     address: SocketAddr,
     server_name: &str,
     tls: rustls::ClientConfig,
 ) -> io::Result<Connection> {
+    let (socket, refusal) = Forgiving::over(socket);
     let crypto = QuicClientConfig::try_from(Arc::new(tls)).map_err(invalid)?;
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));
@@ -135,7 +177,11 @@ pub async fn connect(
     let connecting = endpoint
         .connect_with(config, address, server_name)
         .map_err(invalid)?;
-    Ok(connecting.await?)
+    // A relay that restarts is tried again soon: this attempt need not outlast it.
+    tokio::select! {
+        connection = connecting => Ok(connection?),
+        () = refusal.notified() => Err(io::ErrorKind::ConnectionRefused.into()),
+    }
 }
 
 /// A QUIC connection with its control lane.

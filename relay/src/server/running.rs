@@ -90,6 +90,7 @@ impl Running {
             tls.clone()
                 .watch(reload.clone(), metrics.clone(), stop.clone()),
         );
+        tasks.spawn(relay.registry.clone().keep_windows(accepting.clone()));
         Self {
             parts,
             reload,
