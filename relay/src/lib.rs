@@ -9,6 +9,7 @@ pub mod metrics;
 
 pub mod credential;
 pub mod data_dir;
+pub mod farewell;
 pub mod store;
 pub mod tls;
 

@@ -4,15 +4,15 @@
 //! timeout is above our heartbeat's deadline, so that ours decides there too.
 //! The acceptor opens the control lane, because it speaks first.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{crypto::random_bytes, socket::Forgiving};
 use aws_lc_rs::hmac;
 use bytes::BytesMut;
 use quinn::{
-    AsyncUdpSocket, ClientConfig, Connection, ConnectionId, ConnectionIdGenerator, Endpoint,
-    EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
-    VarInt,
+    AsyncUdpSocket, ClientConfig, Connecting, Connection, ConnectionId, ConnectionIdGenerator,
+    Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig, ServerConfig,
+    TokioRuntime, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use wire::{
@@ -124,8 +124,7 @@ pub fn server(
     let crypto = QuicServerConfig::try_from(tls).map_err(invalid)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));
-    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
-    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key(secret)));
     endpoint.cid_generator(|| Box::new(RandomIds));
     Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
@@ -137,7 +136,9 @@ struct RandomIds;
 
 impl ConnectionIdGenerator for RandomIds {
     fn generate_cid(&mut self) -> ConnectionId {
-        ConnectionId::new(&random_bytes::<CONNECTION_ID_BYTES>())
+        let id = random_bytes::<CONNECTION_ID_BYTES>();
+        LAST_ID.set(id);
+        ConnectionId::new(&id)
     }
 
     fn cid_len(&self) -> usize {
@@ -147,6 +148,69 @@ impl ConnectionIdGenerator for RandomIds {
     fn cid_lifetime(&self) -> Option<Duration> {
         None
     }
+}
+
+thread_local! {
+    /// The id that this thread made last. quinn does not tell which ids a connection
+    /// has; the one that is made while it is accepted is the one that its peer uses.
+    static LAST_ID: Cell<[u8; CONNECTION_ID_BYTES]> = const { Cell::new([0; CONNECTION_ID_BYTES]) };
+}
+
+/// What tells a dialler that its connection is gone, whoever sends it: a stateless reset
+/// (RFC 9000 §10.3), for when the process that accepted the connection was killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Farewell([u8; FAREWELL_BYTES]);
+
+const FAREWELL_BYTES: usize = 16;
+
+/// Room of a farewell's datagram before its token. It looks like any short packet.
+const DISGUISE_BYTES: usize = 24;
+
+impl std::fmt::Debug for Farewell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Farewell")
+    }
+}
+
+impl Farewell {
+    /// One that was kept.
+    pub const fn from_bytes(bytes: [u8; FAREWELL_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// To be kept where nobody else can read it: it ends the connection.
+    pub const fn expose(&self) -> &[u8; FAREWELL_BYTES] {
+        &self.0
+    }
+
+    /// The datagram to send, from the address that the dialler knows.
+    pub fn datagram(&self) -> [u8; DISGUISE_BYTES + FAREWELL_BYTES] {
+        let mut datagram = [0; DISGUISE_BYTES + FAREWELL_BYTES];
+        let (disguise, token) = datagram.split_at_mut(DISGUISE_BYTES);
+        disguise.copy_from_slice(&random_bytes::<DISGUISE_BYTES>());
+        // A short header with the fixed bit.
+        disguise[0] = disguise[0] & 0x3f | 0x40;
+        token.copy_from_slice(&self.0);
+        datagram
+    }
+}
+
+/// Takes a connection in, with what tells its dialler that it is gone. `secret` is that
+/// of the endpoint.
+///
+/// # Errors
+///
+/// The connection is gone already.
+pub fn accept(incoming: Incoming, secret: &Secret) -> io::Result<(Connecting, Farewell)> {
+    let connecting = incoming.accept()?;
+    let signature = hmac::sign(&reset_key(secret), &LAST_ID.get());
+    let mut farewell = [0; FAREWELL_BYTES];
+    farewell.copy_from_slice(&signature.as_ref()[..FAREWELL_BYTES]);
+    Ok((connecting, Farewell(farewell)))
+}
+
+fn reset_key(secret: &Secret) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, secret.expose())
 }
 
 /// Enough that two connections never share an id by chance.

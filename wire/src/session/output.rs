@@ -6,7 +6,6 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Closed, ConnectionKind, Event, Session,
-    connection::Connection,
     stream::{Notice, Opening, Stream},
 };
 use crate::{
@@ -76,7 +75,11 @@ impl Session {
     /// Whether [`Self::poll_transmit`] may have something for some connection, apart
     /// from what [`Self::poll_timeout`] announces.
     pub fn has_output(&self) -> bool {
-        if self.connections.values().any(Connection::has_output) {
+        if self
+            .connections
+            .values()
+            .any(|connection| connection.has_output())
+        {
             return true;
         }
         if self.closing.is_some() {
@@ -177,7 +180,10 @@ impl Session {
                 self.scheduler.put_back(id);
                 break;
             }
-            let wants_open = self.streams.get(&id).is_some_and(Stream::wants_open);
+            let wants_open = self
+                .streams
+                .get(&id)
+                .is_some_and(|stream| stream.wants_open());
             if wants_open {
                 let open = self.take_open(id);
                 let Some(open) = open else { continue };

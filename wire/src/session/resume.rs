@@ -41,7 +41,7 @@ impl Session {
             connection.resume_out = self.resume_frames().into();
             connection.resume_in = Some(PeerResume::default());
         }
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Box::new(connection));
         if id.0 == 0 {
             let waiting: Vec<_> = self.streams.keys().copied().collect();
             for stream in waiting {
@@ -150,7 +150,7 @@ impl Session {
         self.session_credit_due = true;
         // A stream that the peer opened on a lane of this very connection, which was
         // faster than its account, is in place already.
-        let elsewhere = |(_, stream): &(&StreamId, &Stream)| stream.connection != Some(on);
+        let elsewhere = |(_, stream): &(&StreamId, &Box<Stream>)| stream.connection != Some(on);
         let ids: Vec<_> = self
             .streams
             .iter()
