@@ -11,7 +11,7 @@ use super::{
     ConnectionKind, ConnectionOptions, Event, ProtocolError, Session,
     connection::{Connection, PeerResume},
     seen::Seen,
-    stream::{Answer, Opening, Stream},
+    stream::{Answer, Opening},
 };
 use crate::{
     frame::{Frame, Resume, ResumeStream},
@@ -150,11 +150,10 @@ impl Session {
         self.session_credit_due = true;
         // A stream that the peer opened on a lane of this very connection, which was
         // faster than its account, is in place already.
-        let elsewhere = |(_, stream): &(&StreamId, &Box<Stream>)| stream.connection != Some(on);
         let ids: Vec<_> = self
             .streams
             .iter()
-            .filter(elsewhere)
+            .filter(|(_, stream)| stream.connection != Some(on))
             .map(|(id, _)| *id)
             .collect();
         for id in ids {
