@@ -33,6 +33,8 @@ pub const TLS_KEY: &str = "tls.key";
 pub const ADMIN_TOKEN: &str = "admin.token";
 /// The store.
 pub const STORE: &str = "relay.db";
+/// Whom to tell over QUIC when the relay was killed.
+pub const QUIC_PEERS: &str = "quic.peers";
 /// Where a running relay listens.
 pub const RUN: &str = "run.json";
 

@@ -10,6 +10,7 @@ pub mod version;
 
 pub mod credential;
 pub mod data_dir;
+pub mod farewell;
 pub mod store;
 pub mod tls;
 

@@ -77,6 +77,30 @@ pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// How long a drain waits for streams to finish unless configured.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// QUIC connections whose peers are told when the relay was killed: the file that keeps
+/// them has at most 34 bytes for each, 8.5 MB.
+pub const FAREWELLS_MAX: u32 = 250_000;
+
+/// Peers of a former run that are told at once, of which one goes after the other within
+/// [`FAREWELL_PAUSE`]: 100,000 a second, which no socket's buffer is too small for.
+pub const FAREWELLS_AT_ONCE: usize = 1_000;
+
+/// Between two times of telling peers of a former run.
+pub const FAREWELL_PAUSE: Duration = Duration::from_millis(10);
+
+/// Agents that are to come back in a second, where all come at once. A handshake costs
+/// a relay below 1 ms, so that this takes two cores at most.
+pub const RECONNECTS_PER_SECOND: u32 = 2_000;
+
+/// How often agents are told of another window to come back in, if it is another.
+pub const RECONNECT_WINDOW_TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Below this a window says nothing: whoever reconnects spreads over a second anyway.
+pub const RECONNECT_WINDOW_MIN: Duration = Duration::from_secs(1);
+
+/// Sessions that are told of the window before others have their turn.
+pub const RECONNECT_WINDOW_TOLD_AT_ONCE: usize = 256;
+
 /// Over how long agents spread their next attempt after a drain unless configured.
 pub const RECONNECT_WINDOW: Duration = Duration::from_secs(5);
 

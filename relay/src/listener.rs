@@ -64,7 +64,8 @@ pub async fn run_tunnel_tcp(
                     Transport::Ws,
                 ))
             };
-            if let Some(connection) = under_deadline(&guests, remote, switch).await {
+            let switched = Box::pin(under_deadline(&guests, remote, switch)).await;
+            if let Some(connection) = switched {
                 guests
                     .serve(connection, remote, accepted_at.into_std(), permit)
                     .await;
@@ -86,7 +87,8 @@ pub async fn run_tunnel_quic(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let permits = slots(&sessions, Doorway::TunnelUdp, HANDSHAKES_MAX);
-    let endpoint = tunnel::quic::server(socket, tls, &sessions.quic_secret())?;
+    let secret = sessions.quic_secret();
+    let endpoint = tunnel::quic::server(socket, tls, &secret)?;
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -108,19 +110,21 @@ pub async fn run_tunnel_quic(
             }
             continue;
         }
-        let guests = Arc::clone(&sessions);
+        let (guests, secret) = (Arc::clone(&sessions), secret.clone());
         sessions.tasks().spawn(async move {
             let accepted_at = Instant::now();
             let remote = incoming.remote_address();
             let connect = async {
-                let connection = incoming
-                    .await
-                    .map_err(|error| ("quic_error", io::Error::from(error)))?;
-                Connection::over_accepted_quic(connection)
-                    .await
-                    .map_err(|error| ("quic_error", error))
+                let failed = |error| ("quic_error", error);
+                let (connecting, farewell) =
+                    tunnel::quic::accept(incoming, &secret).map_err(failed)?;
+                let connection = connecting.await.map_err(|error| failed(error.into()))?;
+                let connection = Connection::over_accepted_quic(connection).await;
+                Ok((connection.map_err(failed)?, farewell))
             };
-            if let Some(connection) = under_deadline(&guests, remote, connect).await {
+            let connected = Box::pin(under_deadline(&guests, remote, connect)).await;
+            if let Some((connection, farewell)) = connected {
+                let _slot = guests.farewells().keep(remote, farewell);
                 guests
                     .serve(connection, remote, accepted_at.into_std(), permit)
                     .await;
@@ -155,7 +159,8 @@ pub async fn run_https(
                     .await
                     .map_err(|error| ("tls_error", error))
             };
-            if let Some((tls, exporter)) = under_deadline(&guests, remote, switch).await {
+            let switched = Box::pin(under_deadline(&guests, remote, switch)).await;
+            if let Some((tls, exporter)) = switched {
                 let door = Door {
                     sessions: guests,
                     router,
@@ -277,6 +282,9 @@ async fn accept_tls(
 }
 
 /// What a transport comes to in time; otherwise it is dropped, and counted.
+///
+/// Boxed by who calls it and awaited before the session: what a handshake needs, some
+/// kilobytes, is not kept for as long as the session is.
 async fn under_deadline<T>(
     sessions: &Sessions,
     remote: SocketAddr,

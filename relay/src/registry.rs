@@ -13,17 +13,22 @@ use std::{
 };
 
 use jiff::Timestamp;
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
 use tunnel::{Session, World};
 use wire::{
     close::CloseCode,
     frame::Goaway,
     id::{EnvironmentId, Epoch, SessionId},
-    message::{AgentFigures, AgentReport},
+    message::{AgentFigures, AgentReport, ReconnectWindow, control},
 };
 
 use crate::{
     control::{Drain, Presence, SessionView},
-    limits::ABSENCES_MAX,
+    limits::{
+        ABSENCES_MAX, RECONNECT_WINDOW_MIN, RECONNECT_WINDOW_TOLD_AT_ONCE,
+        RECONNECT_WINDOW_TOLD_EVERY, RECONNECTS_PER_SECOND,
+    },
     metrics::{Metrics, Reading, SessionGuard},
 };
 
@@ -61,7 +66,8 @@ struct Agent {
     session: Session,
     facts: AgentFacts,
     connected_since: Timestamp,
-    report: Option<AgentReport>,
+    /// Encoded: mostly nobody looks at it, and its strings would take three times as much.
+    report: Option<Box<[u8]>>,
     figures: Option<AgentFigures>,
     guard: SessionGuard,
 }
@@ -197,6 +203,45 @@ impl Registry {
         }
     }
 
+    /// Over how long all agents would have to spread to come back in good order.
+    pub fn reconnect_window(&self) -> Duration {
+        let agents = u32::try_from(self.live().agents.len()).unwrap_or(u32::MAX);
+        Duration::from_secs(agents.into()) / RECONNECTS_PER_SECOND
+    }
+
+    /// Tells agents that are connected when the window has become another one than
+    /// they know, until the token is cancelled: those that came first know of a window
+    /// for few.
+    pub async fn keep_windows(self: Arc<Self>, stop: CancellationToken) {
+        let mut told = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RECONNECT_WINDOW_TOLD_EVERY) => {}
+            }
+            let window = self.reconnect_window();
+            if !is_another_window(told, window) {
+                continue;
+            }
+            told = window;
+            let window_ms = u32::try_from(window.as_millis()).unwrap_or(u32::MAX);
+            let agents = self.agents();
+            for (index, session) in agents.iter().enumerate() {
+                session.send_control(control::Message::ReconnectWindow(ReconnectWindow {
+                    window_ms,
+                }));
+                if index % RECONNECT_WINDOW_TOLD_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    fn agents(&self) -> Vec<Session> {
+        let live = self.live();
+        handles(live.agents.values().map(|agent| &agent.session))
+    }
+
     fn sessions(&self) -> Vec<Session> {
         let live = self.live();
         let agents = live.agents.values().map(|agent| &agent.session);
@@ -205,9 +250,20 @@ impl Registry {
     }
 }
 
+/// Whether who knows of one window would come too early or too late by another: those
+/// that say nothing are one and the same.
+fn is_another_window(told: Duration, window: Duration) -> bool {
+    let (told, window) = (
+        told.max(RECONNECT_WINDOW_MIN),
+        window.max(RECONNECT_WINDOW_MIN),
+    );
+    window > told * 3 / 2 || told > window * 3 / 2
+}
+
 impl Registration {
     /// Keeps what the agent tells of its host.
     pub fn report(&self, report: AgentReport) {
+        let report = report.encode_to_vec().into_boxed_slice();
         self.note(|agent| agent.report = Some(report));
     }
 
@@ -285,7 +341,10 @@ impl Presence for Registry {
             streams_open: stats.streams_open,
             bytes_sent: stats.bytes_sent,
             bytes_received: stats.bytes_received,
-            report: agent.report.clone(),
+            report: agent
+                .report
+                .as_deref()
+                .and_then(|report| AgentReport::decode(report).ok()),
             figures: agent.figures,
         })
     }
@@ -340,5 +399,20 @@ impl Drain for Registry {
         for session in self.sessions() {
             session.close(code, reason);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_are_told_of_a_window_only_where_it_changes_when_they_come() {
+        let seconds = Duration::from_secs;
+
+        assert!(!is_another_window(Duration::ZERO, seconds(1)));
+        assert!(!is_another_window(seconds(4), seconds(5)));
+        assert!(is_another_window(Duration::ZERO, seconds(2)));
+        assert!(is_another_window(seconds(50), seconds(1)));
     }
 }

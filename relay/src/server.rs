@@ -32,8 +32,9 @@ use self::{
 use crate::{
     config::Config,
     control::{self, Control, Error, Parts, RelayFacts, Sources},
-    data_dir::{DataDir, DataDirError, RUN, STORE},
+    data_dir::{DataDir, DataDirError, QUIC_PEERS, RUN, STORE},
     expose::Exposures,
+    farewell::{Farewells, Orphan},
     http::{Health, Phase},
     log,
     metrics::{Doorway, Metrics, Reading},
@@ -117,8 +118,22 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         now(&world),
     )?);
     let sockets = Sockets::bind(&config)?;
+    let (farewells, orphans) = open_farewells(&data_dir)?;
+    let socket = sockets
+        .tunnel_udp
+        .try_clone()
+        .map_err(|source| ServeError::System {
+            what: "share the tunnel's socket",
+            source,
+        })?;
     let addresses = sockets.addresses;
-    let relay = Relay::build(&config, &world, foundation, &metrics, addresses);
+    let relay = Relay::build(
+        &config,
+        &world,
+        (foundation, farewells),
+        &metrics,
+        addresses,
+    );
     let (phase, watched) = watch::channel(Phase::Starting);
     let health = Health {
         registry: series,
@@ -129,6 +144,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
 
     let mut running = Running::start(&relay, &tls, &metrics, sockets, health);
+    running.tell(socket, orphans);
     relay.control.open_exposures().await?;
     running.keep_exposures(&relay.control);
     write_run_file(&data_dir, addresses, &config.public_name)?;
@@ -156,6 +172,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         Told::Signal(_) => Ok(()),
         Told::Ended(part) => Err(ServeError::Ended(part)),
     }
+}
+
+/// Opens the file of QUIC's peers, and takes out whom a killed relay has left.
+fn open_farewells(data_dir: &DataDir) -> Result<(Arc<Farewells>, Vec<Orphan>), ServeError> {
+    Farewells::open(&data_dir.file(QUIC_PEERS)).map_err(|source| ServeError::System {
+        what: "open the file of QUIC's peers in the data directory",
+        source,
+    })
 }
 
 fn now(world: &World) -> jiff::Timestamp {
@@ -213,7 +237,7 @@ impl Relay {
     fn build(
         config: &Config,
         world: &World,
-        foundation: Foundation,
+        (foundation, farewells): (Foundation, Arc<Farewells>),
         metrics: &Arc<Metrics>,
         addresses: Addresses,
     ) -> Self {
@@ -250,6 +274,7 @@ impl Relay {
             metrics: metrics.clone(),
             identity: foundation.identity,
             generation: foundation.generation,
+            farewells,
             node: config.node.clone(),
             asks_figures: config.metrics_by_environment,
         });

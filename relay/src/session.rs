@@ -36,7 +36,8 @@ use wire::{
 
 use crate::{
     control::{Admitted, AgentCredential, AgentHello, Control, Principal},
-    limits::{AGENT_FIGURES_INTERVAL, HANDSHAKES_MAX, RECONNECT_WINDOW},
+    farewell::Farewells,
+    limits::{AGENT_FIGURES_INTERVAL, HANDSHAKES_MAX},
     metrics::{Direction, Doorway, Metrics, Origin, Role},
     registry::{AgentFacts, Registration, Registry},
 };
@@ -67,6 +68,8 @@ pub struct SessionParts {
     pub identity: KeyPair,
     /// How often the relay has started.
     pub generation: u64,
+    /// Whom to tell when this process was killed.
+    pub farewells: Arc<Farewells>,
     /// The node's name, for logs.
     pub node: String,
     /// Whether agents are asked for their figures.
@@ -130,6 +133,11 @@ impl Sessions {
         &self.parts.metrics
     }
 
+    /// Whom to tell when this process was killed.
+    pub fn farewells(&self) -> &Arc<Farewells> {
+        &self.parts.farewells
+    }
+
     /// Shakes hands over a connection that came in at `accepted_at`, and serves its
     /// session until the end. What is handed in as `permit` is dropped with the
     /// handshake.
@@ -142,8 +150,9 @@ impl Sessions {
     ) {
         let transport = connection.transport();
         let deadline = tokio::time::Instant::from_std(accepted_at + HANDSHAKE_TIMEOUT);
-        let handshake = tokio::time::timeout_at(deadline, self.handshake(connection));
-        let result = handshake.await;
+        // Boxed, so that what a handshake needs is not kept for as long as the session is.
+        let handshake = Box::pin(self.handshake(connection));
+        let result = tokio::time::timeout_at(deadline, handshake).await;
         drop(permit);
         let taken = self
             .parts
@@ -159,7 +168,7 @@ impl Sessions {
         };
         self.parts.metrics.handshake(transport, label, taken);
         match result {
-            Ok(Ok(arrival)) => self.host(arrival, remote).await,
+            Ok(Ok(arrival)) => Box::pin(self.host(arrival, remote)).await,
             Ok(Err(failed)) => {
                 self.parts.metrics.refused(label);
                 debug!(%remote, %transport, reason = label, detail = %failed, "not admitted");
@@ -278,7 +287,7 @@ impl Sessions {
             environment: agent
                 .map(|agent| agent.environment.clone())
                 .unwrap_or_default(),
-            reconnect_window: RECONNECT_WINDOW,
+            reconnect_window: self.parts.registry.reconnect_window(),
             heartbeat_idle,
         }
     }

@@ -35,6 +35,11 @@ pub use tally::{DialCounts, DialTally};
 /// What a better transport gets ahead of the next one.
 const HEAD_START: Duration = Duration::from_millis(300);
 
+/// What QUIC gets, at least, once nobody listens where all other transports lead: the
+/// relay restarts, and where the network swallows QUIC, waiting for it would hold up the
+/// next try over what the network lets through.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
 /// Which transports to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TransportChoice {
@@ -178,6 +183,10 @@ pub async fn dial_counting(
     let mut attempts = JoinSet::new();
     let mut routes = routes.into_iter();
     let mut next_at = Instant::now();
+    let (mut last_chance, since) = (None, Instant::now());
+    let is_tcp = |transport: &Transport| *transport != Transport::Quic;
+    let mut unanswered = transports.iter().filter(|one| is_tcp(one)).count();
+    unanswered *= options.addresses.len();
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next_at), if routes.len() > 0 => {
@@ -199,11 +208,20 @@ pub async fn dial_counting(
                     // Whoever waits behind a failed one need not wait any longer.
                     Ok(Err(error)) => {
                         next_at = Instant::now();
+                        let is_last = error.is_nobody_there() && unanswered == 1;
+                        unanswered -= usize::from(error.is_nobody_there());
+                        if is_last {
+                            // A slow path fails slowly: QUIC gets a multiple of it.
+                            let chance = LAST_CHANCE.max(3 * since.elapsed());
+                            last_chance = Some(next_at + chance);
+                        }
                         worst = Some(DialError::more_telling(worst, error));
                     }
                     Err(error) => tracing::error!(%error, "an attempt to dial failed by itself"),
                 }
             }
+            () = tokio::time::sleep_until(last_chance.unwrap_or(next_at)),
+                if last_chance.is_some() => break,
             else => break,
         }
     }

@@ -4,20 +4,21 @@
 //! timeout is above our heartbeat's deadline, so that ours decides there too.
 //! The acceptor opens the control lane, because it speaks first.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::crypto::random_bytes;
+use crate::{crypto::random_bytes, socket::Forgiving};
 use aws_lc_rs::hmac;
 use bytes::BytesMut;
 use quinn::{
-    AsyncUdpSocket, ClientConfig, Connection, ConnectionId, ConnectionIdGenerator, Endpoint,
-    EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
-    VarInt,
+    AsyncUdpSocket, ClientConfig, Connecting, Connection, ConnectionId, ConnectionIdGenerator,
+    Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig, ServerConfig,
+    TokioRuntime, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use wire::{
     close::CloseCode,
     handshake::EXPORTER_LABEL,
+    id::Side,
     key::Secret,
     limits::{
         FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, SESSION_WINDOW_MAX_BYTES, STREAM_WINDOW_MAX_BYTES,
@@ -39,10 +40,50 @@ fn varint(value: u64) -> VarInt {
     VarInt::from_u64(value).unwrap_or(VarInt::MAX)
 }
 
-/// Gives a peer that has proven who it is the session's room.
-pub(crate) fn trust(connection: &Connection) {
-    connection.set_max_concurrent_bi_streams(varint(2 * STREAMS_MAX as u64));
-    connection.set_receive_window(varint(2 * SESSION_WINDOW_MAX_BYTES));
+/// Streams that a peer may open once it has proven who it is: a relay opens them, an
+/// agent does not, so those of who accepted the connection are few at first.
+const ROOM_FIRST: [u64; 2] = [256, 16];
+
+/// Streams of a busy session may end and begin within a round trip: so many more than
+/// are open may be opened, where that many have been before.
+const ROOM_OF_THE_PAST_MAX: u64 = 1_024;
+
+/// How many streams the peer may open. quinn keeps an entry for each from the moment it
+/// may be opened: for as many as a session may have they would take 1.4 MB, so the room
+/// grows with its use.
+#[derive(Debug)]
+pub(crate) struct Room {
+    streams: u64,
+    accepted: u64,
+}
+
+impl Room {
+    /// Gives a peer that has proven who it is the session's first room.
+    pub(crate) fn give(connection: &Connection, side: Side) -> Self {
+        let [dialler, acceptor] = ROOM_FIRST;
+        let streams = match side {
+            Side::Dialler => dialler,
+            Side::Acceptor => acceptor,
+        };
+        connection.set_max_concurrent_bi_streams(varint(streams));
+        connection.set_receive_window(varint(2 * SESSION_WINDOW_MAX_BYTES));
+        Self {
+            streams,
+            accepted: 0,
+        }
+    }
+
+    /// Counts a stream that the peer has opened as one of `open`, and makes more room
+    /// before it runs out.
+    pub(crate) fn note_accepted(&mut self, connection: &Connection, open: usize) {
+        self.accepted += 1;
+        let past = (2 * self.accepted).min(ROOM_OF_THE_PAST_MAX);
+        let wanted = (4 * open as u64).max(past).min(2 * STREAMS_MAX as u64);
+        if wanted > self.streams {
+            self.streams = (2 * self.streams).max(wanted).min(2 * STREAMS_MAX as u64);
+            connection.set_max_concurrent_bi_streams(varint(self.streams));
+        }
+    }
 }
 
 fn transport() -> TransportConfig {
@@ -83,8 +124,7 @@ pub fn server(
     let crypto = QuicServerConfig::try_from(tls).map_err(invalid)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));
-    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
-    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key(secret)));
     endpoint.cid_generator(|| Box::new(RandomIds));
     Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
@@ -96,7 +136,9 @@ struct RandomIds;
 
 impl ConnectionIdGenerator for RandomIds {
     fn generate_cid(&mut self) -> ConnectionId {
-        ConnectionId::new(&random_bytes::<CONNECTION_ID_BYTES>())
+        let id = random_bytes::<CONNECTION_ID_BYTES>();
+        LAST_ID.set(id);
+        ConnectionId::new(&id)
     }
 
     fn cid_len(&self) -> usize {
@@ -108,6 +150,69 @@ impl ConnectionIdGenerator for RandomIds {
     }
 }
 
+thread_local! {
+    /// The id that this thread made last. quinn does not tell which ids a connection
+    /// has; the one that is made while it is accepted is the one that its peer uses.
+    static LAST_ID: Cell<[u8; CONNECTION_ID_BYTES]> = const { Cell::new([0; CONNECTION_ID_BYTES]) };
+}
+
+/// What tells a dialler that its connection is gone, whoever sends it: a stateless reset
+/// (RFC 9000 §10.3), for when the process that accepted the connection was killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Farewell([u8; FAREWELL_BYTES]);
+
+const FAREWELL_BYTES: usize = 16;
+
+/// Room of a farewell's datagram before its token. It looks like any short packet.
+const DISGUISE_BYTES: usize = 24;
+
+impl std::fmt::Debug for Farewell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Farewell")
+    }
+}
+
+impl Farewell {
+    /// One that was kept.
+    pub const fn from_bytes(bytes: [u8; FAREWELL_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// To be kept where nobody else can read it: it ends the connection.
+    pub const fn expose(&self) -> &[u8; FAREWELL_BYTES] {
+        &self.0
+    }
+
+    /// The datagram to send, from the address that the dialler knows.
+    pub fn datagram(&self) -> [u8; DISGUISE_BYTES + FAREWELL_BYTES] {
+        let mut datagram = [0; DISGUISE_BYTES + FAREWELL_BYTES];
+        let (disguise, token) = datagram.split_at_mut(DISGUISE_BYTES);
+        disguise.copy_from_slice(&random_bytes::<DISGUISE_BYTES>());
+        // A short header with the fixed bit.
+        disguise[0] = disguise[0] & 0x3f | 0x40;
+        token.copy_from_slice(&self.0);
+        datagram
+    }
+}
+
+/// Takes a connection in, with what tells its dialler that it is gone. `secret` is that
+/// of the endpoint.
+///
+/// # Errors
+///
+/// The connection is gone already.
+pub fn accept(incoming: Incoming, secret: &Secret) -> io::Result<(Connecting, Farewell)> {
+    let connecting = incoming.accept()?;
+    let signature = hmac::sign(&reset_key(secret), &LAST_ID.get());
+    let mut farewell = [0; FAREWELL_BYTES];
+    farewell.copy_from_slice(&signature.as_ref()[..FAREWELL_BYTES]);
+    Ok((connecting, Farewell(farewell)))
+}
+
+fn reset_key(secret: &Secret) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, secret.expose())
+}
+
 /// Enough that two connections never share an id by chance.
 const CONNECTION_ID_BYTES: usize = 8;
 
@@ -116,13 +221,14 @@ const CONNECTION_ID_BYTES: usize = 8;
 ///
 /// # Errors
 ///
-/// The handshake of QUIC failed or nothing answered.
+/// The handshake of QUIC failed, or nobody listens there, or nothing answered.
 pub async fn connect(
     socket: Arc<dyn AsyncUdpSocket>,
     address: SocketAddr,
     server_name: &str,
     tls: rustls::ClientConfig,
 ) -> io::Result<Connection> {
+    let (socket, refusal) = Forgiving::over(socket);
     let crypto = QuicClientConfig::try_from(Arc::new(tls)).map_err(invalid)?;
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport()));
@@ -135,7 +241,11 @@ pub async fn connect(
     let connecting = endpoint
         .connect_with(config, address, server_name)
         .map_err(invalid)?;
-    Ok(connecting.await?)
+    // A relay that restarts is tried again soon: this attempt need not outlast it.
+    tokio::select! {
+        connection = connecting => Ok(connection?),
+        () = refusal.notified() => Err(io::ErrorKind::ConnectionRefused.into()),
+    }
 }
 
 /// A QUIC connection with its control lane.

@@ -3,7 +3,7 @@
 //! A dialler's socket is connected to the relay, so that the kernel takes datagrams
 //! from nowhere else: nobody can talk to an agent. The price is that the kernel also
 //! reports ICMP errors on it, of which quinn's driver would die; they are hints, and
-//! QUIC's own timers judge.
+//! QUIC's own timers judge. Only to who is still dialling they say that nobody listens.
 
 use std::{
     fmt, io,
@@ -19,6 +19,7 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 use socket2::{Domain, Socket, Type};
+use tokio::sync::Notify;
 
 /// Asked of the kernel for either direction: 20 ms at 800 Mbit/s. The kernel may
 /// give less.
@@ -137,17 +138,38 @@ pub fn connected(peer: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     socket.connect(&peer.into())?;
     let socket = std::net::UdpSocket::from(socket);
     enlarge_buffers(&socket);
-    let inner = TokioRuntime.wrap_udp_socket(socket)?;
-    Ok(Arc::new(Connected { inner }))
+    TokioRuntime.wrap_udp_socket(socket)
 }
 
-struct Connected {
+/// A socket whose ICMP errors nobody dies of.
+pub(crate) struct Forgiving {
     inner: Arc<dyn AsyncUdpSocket>,
+    refusal: Arc<Notify>,
 }
 
-impl fmt::Debug for Connected {
+impl Forgiving {
+    /// Over a dialler's socket; the other half is notified when the network says that
+    /// nobody listens at the peer's port.
+    pub(crate) fn over(inner: Arc<dyn AsyncUdpSocket>) -> (Arc<dyn AsyncUdpSocket>, Arc<Notify>) {
+        let refusal = Arc::new(Notify::new());
+        let forgiving = Self {
+            inner,
+            refusal: Arc::clone(&refusal),
+        };
+        (Arc::new(forgiving), refusal)
+    }
+
+    fn hear(&self, error: &io::Error) {
+        tracing::debug!(%error, "the network says");
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            self.refusal.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for Forgiving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connected").finish_non_exhaustive()
+        f.debug_struct("Forgiving").finish_non_exhaustive()
     }
 }
 
@@ -164,7 +186,7 @@ fn is_hint(error: &io::Error) -> bool {
     )
 }
 
-impl AsyncUdpSocket for Connected {
+impl AsyncUdpSocket for Forgiving {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Arc::clone(&self.inner).create_io_poller()
     }
@@ -172,7 +194,7 @@ impl AsyncUdpSocket for Connected {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         match self.inner.try_send(transmit) {
             Err(error) if is_hint(&error) => {
-                tracing::debug!(%error, "datagram not sent");
+                self.hear(&error);
                 Ok(())
             }
             result => result,
@@ -187,9 +209,7 @@ impl AsyncUdpSocket for Connected {
     ) -> Poll<io::Result<usize>> {
         for _ in 0..HINTS_IN_A_ROW_MAX {
             match self.inner.poll_recv(cx, bufs, meta) {
-                Poll::Ready(Err(error)) if is_hint(&error) => {
-                    tracing::debug!(%error, "the network says");
-                }
+                Poll::Ready(Err(error)) if is_hint(&error) => self.hear(&error),
                 result => return result,
             }
         }

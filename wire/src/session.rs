@@ -199,7 +199,8 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Session {
     side: Side,
-    streams: BTreeMap<StreamId, Stream>,
+    /// Boxed, as connections are: a map's node has room for eleven, and mostly there is one.
+    streams: BTreeMap<StreamId, Box<Stream>>,
     /// Streams opened here that are not settled.
     open_ours: usize,
     /// The same for the peer's.
@@ -215,7 +216,7 @@ pub struct Session {
     /// Streams that the peer resumed and that are over here: to be acknowledged.
     settled_acks: Vec<StreamId>,
 
-    connections: BTreeMap<ConnectionId, Connection>,
+    connections: BTreeMap<ConnectionId, Box<Connection>>,
     next_connection: u64,
 
     scheduler: Scheduler,
@@ -476,6 +477,19 @@ impl Session {
         };
         if stream.is_forgotten && stream.is_settled() && !stream.notice.is_listed {
             self.streams.remove(&id);
+            self.give_back();
+        }
+    }
+
+    /// Gives back the room of lists that a busy time has left behind, once no stream is
+    /// held.
+    fn give_back(&mut self) {
+        if self.streams.is_empty() {
+            self.streams = BTreeMap::new();
+            self.session_blocked = Vec::new();
+            self.settled_acks.shrink_to_fit();
+            self.acks.shrink_to_fit();
+            self.scheduler.give_back();
         }
     }
 

@@ -92,7 +92,11 @@ pub(super) async fn drain(config: &Config, signals: &mut Signals, relay: &Relay,
     let streams_open = sessions.streams_open();
     info!(streams_open, timeout = ?config.drain_timeout, "relay drains");
     running.accepting.cancel();
-    sessions.goaway_all(config.reconnect_window, config.drain_timeout);
+    // A fleet that is too large for the window as configured needs a longer one.
+    let window = config
+        .reconnect_window
+        .max(relay.registry.reconnect_window());
+    sessions.goaway_all(window, config.drain_timeout);
     let won = tokio::select! {
         () = streams_finished(sessions) => "every stream finished",
         () = tokio::time::sleep(config.drain_timeout) => "the deadline passed",

@@ -1,6 +1,6 @@
 //! The tasks of a running relay, each with an owner that stops it and waits for it.
 
-use std::sync::Arc;
+use std::{net::UdpSocket, sync::Arc};
 
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -9,6 +9,7 @@ use tracing::{error, warn};
 use super::{Relay, sockets::Sockets};
 use crate::{
     control::Control,
+    farewell::{self, Orphan},
     http::{self, ApiState, Health},
     limits::EXPOSURE_RETRY,
     listener,
@@ -90,6 +91,7 @@ impl Running {
             tls.clone()
                 .watch(reload.clone(), metrics.clone(), stop.clone()),
         );
+        tasks.spawn(relay.registry.clone().keep_windows(accepting.clone()));
         Self {
             parts,
             reload,
@@ -97,6 +99,11 @@ impl Running {
             stop,
             tasks,
         }
+    }
+
+    /// Tells peers of a relay that was killed.
+    pub(super) fn tell(&self, socket: UdpSocket, orphans: Vec<Orphan>) {
+        self.tasks.spawn(farewell::tell(socket, orphans));
     }
 
     /// Opens the stored exposures whose port is not free yet as soon as it is.

@@ -110,6 +110,15 @@ impl DialError {
         self.transport
     }
 
+    /// Whether the host is there and nothing listens on the port, over TCP.
+    pub(super) fn is_nobody_there(&self) -> bool {
+        let is_refused = matches!(
+            &self.cause,
+            Cause::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused
+        );
+        is_refused && self.transport != Some(Transport::Quic)
+    }
+
     /// The relay's refusal, where it was one.
     pub const fn refusal(&self) -> Option<RefusalCode> {
         match &self.cause {

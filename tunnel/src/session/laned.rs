@@ -21,7 +21,7 @@ use wire::{
 };
 
 use super::DriverParts;
-use crate::quic::{QuicLink, close_code, error_code, trust};
+use crate::quic::{QuicLink, Room, close_code, error_code};
 
 /// Runs until the session is over. See the module.
 pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
@@ -31,7 +31,8 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
         recv,
         unread,
     } = link;
-    trust(&connection);
+    let side = parts.drive(|state| state.machine.side());
+    let mut room = Room::give(&connection, side);
     let mut lanes = JoinSet::new();
     let mut writer = tokio::spawn(write_control(parts.clone(), connection.clone(), send));
     let reader = tokio::spawn(read_control(parts.clone(), recv, unread));
@@ -42,6 +43,7 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
                 Ok((send, recv)) => {
                     let parts = parts.clone();
                     lanes.spawn(serve_theirs(parts, send, recv));
+                    room.note_accepted(&connection, lanes.len());
                 }
                 Err(error) => {
                     tell_lost(&parts, &error);

@@ -49,7 +49,7 @@ impl Session {
             is_accepted: false,
         };
         self.streams
-            .insert(id, Stream::new(opening, self.primary()));
+            .insert(id, Box::new(Stream::new(opening, self.primary())));
         if !options.first_bytes.is_empty() {
             self.update(id, |stream| stream.send.push(options.first_bytes));
         }

@@ -267,7 +267,8 @@ impl Session {
             self.open_theirs += 1;
             self.opened_total += 1;
             let opening = Opening::Theirs(Answer::Refused);
-            self.streams.insert(id, Stream::new(opening, Some(on)));
+            self.streams
+                .insert(id, Box::new(Stream::new(opening, Some(on))));
         }
         Ok(is_new)
     }

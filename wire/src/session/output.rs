@@ -6,7 +6,6 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Closed, ConnectionKind, Event, Session,
-    connection::Connection,
     message::PutMessage,
     stream::{Notice, Opening, Stream},
 };
@@ -82,7 +81,11 @@ impl Session {
     /// Whether [`Self::poll_transmit`] may have something for some connection, apart
     /// from what [`Self::poll_timeout`] announces.
     pub fn has_output(&self) -> bool {
-        if self.connections.values().any(Connection::has_output) {
+        if self
+            .connections
+            .values()
+            .any(|connection| connection.has_output())
+        {
             return true;
         }
         if self.closing.is_some() {
@@ -183,7 +186,10 @@ impl Session {
                 self.scheduler.put_back(id);
                 break;
             }
-            let wants_open = self.streams.get(&id).is_some_and(Stream::wants_open);
+            let wants_open = self
+                .streams
+                .get(&id)
+                .is_some_and(|stream| stream.wants_open());
             if wants_open {
                 let open = self.take_open(id);
                 let Some(open) = open else { continue };

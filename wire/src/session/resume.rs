@@ -11,7 +11,7 @@ use super::{
     ConnectionKind, ConnectionOptions, Event, ProtocolError, Session,
     connection::{Connection, PeerResume},
     seen::Seen,
-    stream::{Answer, Opening, Stream},
+    stream::{Answer, Opening},
 };
 use crate::{
     frame::{Frame, Resume, ResumeStream},
@@ -41,7 +41,7 @@ impl Session {
             connection.resume_out = self.resume_frames().into();
             connection.resume_in = Some(PeerResume::default());
         }
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Box::new(connection));
         if id.0 == 0 {
             let waiting: Vec<_> = self.streams.keys().copied().collect();
             for stream in waiting {
@@ -150,11 +150,10 @@ impl Session {
         self.session_credit_due = true;
         // A stream that the peer opened on a lane of this very connection, which was
         // faster than its account, is in place already.
-        let elsewhere = |(_, stream): &(&StreamId, &Stream)| stream.connection != Some(on);
         let ids: Vec<_> = self
             .streams
             .iter()
-            .filter(elsewhere)
+            .filter(|(_, stream)| stream.connection != Some(on))
             .map(|(id, _)| *id)
             .collect();
         for id in ids {

@@ -54,6 +54,12 @@ impl Scheduler {
         self.new.is_empty() && self.old.is_empty()
     }
 
+    /// Gives back the room of lists that are empty.
+    pub(super) fn give_back(&mut self) {
+        self.new.shrink_to_fit();
+        self.old.shrink_to_fit();
+    }
+
     pub(super) fn clear(&mut self) {
         self.new.clear();
         self.old.clear();
