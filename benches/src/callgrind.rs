@@ -149,7 +149,9 @@ fn markdown(counted: &[Counted]) -> String {
     let mut text = String::from(
         "## Instructions of the hot path\n\n\
          `sternline-bench callgrind`: instructions in user space by valgrind, of one more \
-         repetition. Encoding copies the payload; decoding shares its memory.\n\n\
+         repetition. Encoding copies the payload, and a copied byte counts as about one \
+         instruction here, where a processor moves many at a time; decoding shares its \
+         memory.\n\n\
          | | instructions | for each | for a byte of payload |\n| --- | --- | --- | --- |\n",
     );
     for one in counted {
