@@ -1,11 +1,16 @@
 //! The command line.
 
-use std::{fs, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
     backend,
+    callgrind::{self, CallgrindArgs, HotArgs},
     compare::{self, CompareArgs},
     failure::{Context, Failure},
     idle::{self, IdleArgs},
@@ -13,6 +18,7 @@ use crate::{
     reconnect::{self, ReconnectArgs},
     report,
     results::Results,
+    run::Run,
 };
 
 /// Measures Sternline beside its peers, and writes the results down.
@@ -36,6 +42,9 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Everything there is to measure, written into RESULTS.md: takes a quiet machine, and
+    /// half an hour
+    All(CompareArgs),
     /// Memory and processor time of idle agents, at the relay and in their own process
     Idle(IdleArgs),
     /// How soon requests go through after the relay was killed and started again
@@ -51,6 +60,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Prints the tables of rounds that were written to a file before
+    Report {
+        /// As `compare --json` wrote it
+        file: PathBuf,
+        /// Write them into RESULTS.md, too
+        #[arg(long)]
+        write: bool,
+    },
+    /// Instructions of codec and session machine, counted by valgrind
+    Callgrind(CallgrindArgs),
+    /// Repeats one case of the hot path, for a profiler to look at
+    Hot(HotArgs),
     /// Runs one test against a tunnel that is there, and prints JSON
     Load(LoadArgs),
     /// Serves echo, source, sink and HTTP until standard input ends
@@ -66,22 +87,49 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Idle(args) => wait(idle::run(&args, &results)),
         Command::Reconnect(args) => wait(reconnect::run(&args, &results)),
+        Command::All(args) => all(&args, &results, &arguments.global.results),
         Command::Compare { args, write, json } => {
             let run = compare::measure(&args)?;
             if let Some(path) = json {
                 let text = serde_json::to_string_pretty(&run).context("JSON")?;
                 fs::write(&path, text).context(path.display())?;
             }
-            println!("{}", report::markdown(&run));
-            if write {
-                results.raw("compare", &run)?;
-                results.section("compare", &report::markdown(&run))?;
-            }
-            Ok(())
+            report(&run, write, &results)
         }
+        Command::Report { file, write } => {
+            let text = fs::read_to_string(&file).context(file.display())?;
+            let run = serde_json::from_str(&text).context(file.display())?;
+            report(&run, write, &results)
+        }
+        Command::Callgrind(args) => callgrind::run(&args, &results),
+        Command::Hot(args) => callgrind::run_hot(&args),
         Command::Load(args) => load::run(&args),
         Command::Backend => backend::run(),
     }
+}
+
+fn report(run: &Run, write: bool, results: &Results) -> Result<(), Failure> {
+    println!("{}", report::markdown(run));
+    if write {
+        report::write(run, results)?;
+    }
+    Ok(())
+}
+
+/// One after the other, because they would disturb each other.
+fn all(args: &CompareArgs, results: &Results, folder: &Path) -> Result<(), Failure> {
+    report(&compare::measure(args)?, true, results)?;
+    for command in [
+        ["callgrind", "--write"].as_slice(),
+        &["idle"],
+        &["reconnect"],
+    ] {
+        let words = ["sternline-bench"].iter().chain(command);
+        let mut words: Vec<OsString> = words.map(OsString::from).collect();
+        words.extend(["--results".into(), folder.into()]);
+        run(Arguments::try_parse_from(words).context("a command of our own")?)?;
+    }
+    Ok(())
 }
 
 /// Runs a measurement to its end.

@@ -8,25 +8,28 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`echo`], [`failure`], [`machine`], [`proc`], [`statistics`] |
-//! | 1 | [`backend`], [`process`], [`results`], [`site`], [`wait`] |
-//! | 2 | [`fleet`], [`load`], [`peer`] |
+//! | 0 | [`echo`], [`failure`], [`hot`], [`machine`], [`proc`], [`statistics`] |
+//! | 1 | [`backend`], [`plot`], [`process`], [`results`], [`site`], [`wait`] |
+//! | 2 | [`callgrind`], [`fleet`], [`load`], [`peer`] |
 //! | 3 | [`idle`], [`reconnect`], [`run`] |
 //! | 4 | [`compare`], [`figures`] |
 //! | 5 | [`report`] |
 //! | 6 | [`cli`] |
 
 pub mod backend;
+pub mod callgrind;
 pub mod cli;
 pub mod compare;
 pub mod echo;
 pub mod failure;
 pub mod figures;
 pub mod fleet;
+pub mod hot;
 pub mod idle;
 pub mod load;
 pub mod machine;
 pub mod peer;
+pub mod plot;
 pub mod proc;
 pub mod process;
 pub mod reconnect;

@@ -3,11 +3,17 @@
 use std::fmt::Write;
 
 use crate::{
+    failure::Failure,
     figures::{FIGURES, REFERENCE},
     load::Test,
+    plot::{self, Bar, Chart, Group},
+    results::Results,
     run::{Metric, Run},
     statistics::Spread,
 };
+
+/// What others may use of a machine that still counts as quiet.
+const QUIET_RATIO: f64 = 0.1;
 
 /// A column of a table.
 struct Column {
@@ -69,6 +75,106 @@ const LATENCY: [Column; 8] = [
     bare("kept beside a stalled reader", Test::Stalled, "kept_ratio"),
 ];
 
+/// A plot, and what it is made of.
+struct Plot {
+    /// Of the file.
+    name: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    groups: &'static [Column],
+}
+
+const PLOTS: [Plot; 6] = [
+    Plot {
+        name: "bulk",
+        title: "Bulk",
+        unit: "MB/s, more is better",
+        groups: &BULK,
+    },
+    Plot {
+        name: "connect",
+        title: "A new connection and 64 bytes there and back",
+        unit: "µs, median, less is better",
+        groups: &[bare("one by one", Test::Connect, "p50_us")],
+    },
+    Plot {
+        name: "connect-rate",
+        title: "New connections with 64 bytes there and back",
+        unit: "per second, more is better",
+        groups: &[bare("16 at a time", Test::ConnectMany, "per_s")],
+    },
+    Plot {
+        name: "http",
+        title: "HTTP requests over connections that are kept",
+        unit: "per second, more is better",
+        groups: &[bare("64 connections", Test::Http, "per_s")],
+    },
+    Plot {
+        name: "ping",
+        title: "64 bytes there and back",
+        unit: "µs, median, less is better",
+        groups: &[
+            bare("all processors", Test::Ping, "p50_us"),
+            bare("one processor", Test::PingPinned, "p50_us"),
+        ],
+    },
+    Plot {
+        name: "ping-beside",
+        title: "64 bytes there and back, beside a download",
+        unit: "µs, less is better",
+        groups: &[
+            bare("median", Test::PingBeside, "p50_us"),
+            bare("99th percentile", Test::PingBeside, "p99_us"),
+        ],
+    },
+];
+
+/// Writes section, plots and raw rounds.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write(run: &Run, results: &Results) -> Result<(), Failure> {
+    let raw = results.raw("compare", run)?;
+    let mut text = markdown(run);
+    let mut images = String::new();
+    for plot in &PLOTS {
+        let chart = chart(run, plot);
+        if !chart.groups.is_empty() {
+            let path = results.plot(plot.name, &plot::svg(&chart))?;
+            images.push_str(&format!("![{}: {}]({path})\n\n", chart.title, chart.unit));
+        }
+    }
+    put(&mut text, &images);
+    put(
+        &mut text,
+        &format!("Every figure of every round: [{raw}]({raw})."),
+    );
+    results.section("compare", &text)
+}
+
+/// All but `direct`, beside which nobody else could be told apart.
+fn chart(run: &Run, plot: &Plot) -> Chart {
+    let bars = |metric: Metric| {
+        let peers = run.peers.iter().filter(|peer| peer.name != "direct");
+        peers.filter_map(move |peer| {
+            Some(Bar {
+                name: peer.name.clone(),
+                spread: run.spread(&peer.name, metric)?,
+                is_ours: peer.transport.is_some(),
+            })
+        })
+    };
+    let groups = plot.groups.iter().map(|column| Group {
+        name: column.title.to_owned(),
+        bars: bars(column.metric).collect(),
+    });
+    Chart {
+        title: plot.title.to_owned(),
+        unit: plot.unit.to_owned(),
+        groups: groups.filter(|group| !group.bars.is_empty()).collect(),
+    }
+}
+
 /// The whole comparison.
 pub fn markdown(run: &Run) -> String {
     let mut text = String::from("## Beside its peers\n\n");
@@ -117,6 +223,12 @@ fn conditions(run: &Run) -> String {
             percent(foreign.most)
         )
         .expect("a String takes everything");
+        if foreign.median > QUIET_RATIO {
+            words.push_str(
+                " **The machine was not quiet**: verdicts are provisional, and tails of latencies \
+                 are mostly the others'.",
+            );
+        }
     }
     if !run.lacking.is_empty() {
         write!(words, " Not on the PATH: {}.", run.lacking.join(", "))
@@ -355,6 +467,22 @@ mod tests {
             text.contains("| down-1 | mb_per_s | after-ws / before-ws | 1.33 | 1.00–2.00 |"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_run_is_written_as_section_plots_and_raw_rounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let measured = run(&[("direct", &[1000.0]), ("sternline-ws", &[90.0])]);
+
+        write(&measured, &Results::new(folder.path())).unwrap();
+
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(read("RESULTS.md").contains("(plots/bulk.svg)"));
+        assert!(read("plots/bulk.svg").contains("sternline-ws"));
+        assert!(!read("plots/bulk.svg").contains("direct"));
+        assert!(!folder.path().join("plots/http.svg").exists());
+        let again: Run = serde_json::from_str(&read("raw/compare.json")).unwrap();
+        assert_eq!(again.samples.len(), measured.samples.len());
     }
 
     #[test]
