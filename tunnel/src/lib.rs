@@ -5,7 +5,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`crypto`], [`names`], [`process`], [`socket`] |
+//! | 0 | [`crypto`], [`names`], [`notify`], [`process`], [`socket`] |
 //! | 1 | [`world`], [`tls`] |
 //! | 2 | [`websocket`], [`quic`] |
 //! | 3 | [`session`] (handles of the application, and the drivers under them) |
@@ -19,6 +19,7 @@ pub mod crypto;
 pub mod dial;
 pub mod handshake;
 pub mod names;
+pub mod notify;
 pub mod process;
 pub mod quic;
 pub mod session;
@@ -34,6 +35,7 @@ pub use dial::{
     dial_counting,
 };
 pub use names::look_up_without_libraries;
+pub use notify::{Notifier, Pulse};
 pub use session::{
     Closed, IncomingStream, Occupancy, OpenError, OpenRequest, RecvStream, SendStream, Session,
     SessionStats, Stream, StreamReset,
