@@ -3,13 +3,20 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::config::Flag;
+use crate::{config::Flag, version};
 
 /// Dials out to the vendor's relay and serves what the policy on this host allows.
 /// Never listens on anything.
 #[derive(Debug, Parser)]
-#[command(name = "sternline-agent", version, arg_required_else_help = true)]
+#[command(
+    name = "sternline-agent",
+    version = version::SHORT,
+    long_version = version::LONG,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -25,6 +32,17 @@ pub enum Command {
     /// Show what the agent on this host is doing.
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
+    /// Print the completions of a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the man pages into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder, made where it is missing.
+        folder: PathBuf,
+    },
 }
 
 const RUN_HELP: &str = "\

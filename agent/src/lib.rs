@@ -5,13 +5,13 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`file`], [`state_dir`], [`strict_toml`], [`host`], [`figures`] |
+//! | 0 | [`file`], [`state_dir`], [`strict_toml`], [`host`], [`figures`], [`version`] |
 //! | 1 | [`config`], [`policy`], [`identity`], [`token`], [`audit`], [`cli`] |
 //! | 2 | [`enrol`], [`policy_file`], [`sandbox`], [`status`], [`log`] |
 //! | 3 | [`docker`] |
 //! | 4 | [`report`], [`view`], [`work`] |
 //! | 5 | [`supervisor`] |
-//! | 6 | [`run`] |
+//! | 6 | [`run`], [`manual`] |
 
 pub mod audit;
 pub mod cli;
@@ -23,6 +23,7 @@ pub mod file;
 pub mod host;
 pub mod identity;
 pub mod log;
+pub mod manual;
 pub mod policy;
 pub mod policy_file;
 pub mod report;
@@ -33,5 +34,6 @@ pub mod status;
 pub mod strict_toml;
 pub mod supervisor;
 pub mod token;
+pub mod version;
 pub mod view;
 pub mod work;

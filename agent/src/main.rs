@@ -1,10 +1,10 @@
 //! `sternline-agent`: reads the command line, and hands over.
 
-use std::{env, ffi::OsString, process::ExitCode};
+use std::{env, ffi::OsString, io, process::ExitCode};
 
 use agent::{
     cli::{Cli, Command, RunArgs, StatusArgs},
-    config, log, run, status,
+    config, log, manual, run, status,
     token::{self, TOKEN_VARIABLE, TokenSources},
 };
 use clap::Parser;
@@ -17,6 +17,8 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(arguments) => start(arguments),
         Command::Status(arguments) => show(&arguments),
+        Command::Completions { shell } => written(manual::print_completions(shell)),
+        Command::Man { folder } => written(manual::write_pages(&folder)),
     }
 }
 
@@ -57,6 +59,13 @@ fn show(arguments: &StatusArgs) -> ExitCode {
     match config::load(config, &arguments.places.flags(), &environment) {
         Ok(settings) => status::show::run(&settings.state_dir, arguments),
         Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn written(outcome: io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("cannot write: {error}")),
     }
 }
 

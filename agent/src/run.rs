@@ -12,7 +12,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tunnel::World;
+use tunnel::{Notifier, World};
 use wire::{id::InstanceId, key::Secret, limits::CLOSE_TIMEOUT};
 
 use crate::{
@@ -80,6 +80,7 @@ struct Prepared {
     start: Start,
     policy: PolicyFile,
     sandbox: Sandbox,
+    notifier: Notifier,
 }
 
 /// Runs the agent until SIGTERM or SIGINT. To be called while the process has one thread.
@@ -93,6 +94,7 @@ pub fn run(mut settings: Settings, token: TokenSources) -> Result<(), RunError> 
     settings.state_dir = state.path().to_owned();
     let policy = PolicyFile::open(settings.policy.clone())?;
     let start = begin(&state, &token)?;
+    let notifier = Notifier::from_environment()?;
     let sandbox = sandbox::apply(&Needs::of(&settings), settings.sandbox)?;
     if sandbox.is_whole() {
         tracing::info!(%sandbox, "outbound only");
@@ -110,6 +112,7 @@ pub fn run(mut settings: Settings, token: TokenSources) -> Result<(), RunError> 
         start,
         policy,
         sandbox,
+        notifier,
     }))
 }
 
@@ -132,6 +135,7 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         start,
         policy,
         sandbox,
+        notifier,
     } = prepared;
     let path = settings.policy.path();
     let first = view::first(
@@ -164,7 +168,11 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         .last
         .spawn(board.clone().keep_written(background.last_stop.clone()));
     let facts = background.watch_host(policy, &settings, &sandbox, &board)?;
+    // Ready without a session: a relay that is away must not keep the host from booting.
+    notifier.ready();
     let supervisor = Supervisor {
+        pulse: notifier.pulse(),
+        notifier,
         instance: InstanceId::from_bytes(world.random()),
         world,
         state,

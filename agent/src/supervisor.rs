@@ -18,7 +18,8 @@ use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    Closed, Credential, DialOptions, Dialled, KeyPair, Session, TransportChoice, Trust, World,
+    Closed, Credential, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session, TransportChoice,
+    Trust, World,
 };
 use wire::{
     backoff::Backoff,
@@ -51,6 +52,10 @@ use ended::Ended;
 
 /// How often the figures of a session go to the status.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
+
+/// Within this the process has ended once it is told to: the farewell, and three groups
+/// of tasks, each of which has `CLOSE_TIMEOUT`.
+const STOP_WITHIN: Duration = Duration::from_secs(4 * CLOSE_TIMEOUT.as_secs() + 2);
 
 /// The enrolment token is refused: only a person can help, so the process ends.
 #[derive(Debug, Error)]
@@ -89,6 +94,11 @@ pub struct Supervisor {
     pub is_unsaved: bool,
     /// Told to stop the process.
     pub stop: CancellationToken,
+    /// Whoever supervises this process.
+    pub notifier: Notifier,
+    /// When that is to be told that this loop goes round: each of its waits is either
+    /// ended by this or bounded, so that a loop that hangs is noticed.
+    pub pulse: Pulse,
 }
 
 /// What goes into a report.
@@ -113,6 +123,7 @@ enum Event {
     Goaway(Goaway),
     Facts,
     Figures,
+    Pulse,
     Stop,
     Tell,
 }
@@ -147,6 +158,7 @@ impl Supervisor {
             self.show_waiting(&ended, pause, &backoff);
             self.pause(pause).await;
         }
+        self.notifier.stopping(STOP_WITHIN);
         self.board.update(|status| {
             status.state = State::Stopped;
             status.next_attempt_at = None;
@@ -158,6 +170,8 @@ impl Supervisor {
     async fn attempt(&mut self, backoff: &mut Backoff, window: &mut Duration) -> Option<Ended> {
         let options = self.options();
         let credential = self.credential();
+        // Bounded: each route has its timeout, and the next one begins beside it.
+        self.notifier.alive();
         let tally = &self.figures.dials;
         let dial = tunnel::dial_counting(&self.world, &options, &credential, tally);
         let dialled = tokio::select! {
@@ -230,6 +244,10 @@ impl Supervisor {
             Stage::Enrolled(agent_id) => Some(agent_id.to_string()),
             Stage::Enrolling => None,
         };
+        self.notifier.status(&format!(
+            "online as {} over {transport}",
+            welcome.environment
+        ));
         self.board.update(|status| {
             status.state = State::Online;
             status.agent_id = agent_id;
@@ -284,6 +302,7 @@ impl Supervisor {
                 () = self.facts.changed() => Event::Facts,
                 _ = figures.tick() => Event::Figures,
                 () = telling.due() => Event::Tell,
+                () = self.pulse.due() => Event::Pulse,
             };
             match event {
                 Event::Closed(closed) => return Some(closed),
@@ -294,6 +313,7 @@ impl Supervisor {
                     heed(&goaway, window);
                 }
                 Event::Facts => self.report(session),
+                Event::Pulse => self.notifier.alive(),
                 Event::Figures => {
                     self.show_figures(session);
                     if self.is_unsaved {
@@ -344,16 +364,21 @@ impl Supervisor {
         true
     }
 
-    async fn pause(&self, pause: Option<Duration>) {
+    async fn pause(&mut self, pause: Option<Duration>) {
         let elapsed = async {
             match pause {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = elapsed => {}
+        tokio::pin!(elapsed);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = &mut elapsed => return,
+                () = self.pulse.due() => {}
+            }
+            self.notifier.alive();
         }
     }
 
@@ -379,6 +404,10 @@ impl Supervisor {
             code, error = message, advice, attempt = backoff.attempt(), retry_in = ?pause,
             "no session"
         );
+        self.notifier.status(&match advice.is_empty() {
+            true => format!("no session: {message}"),
+            false => format!("no session: {message}; {advice}"),
+        });
         let is_refused = ended.refusal && ended.retry != Retry::Backoff;
         let next = pause.and_then(|pause| SignedDuration::try_from(pause).ok());
         self.board.update(|status| {

@@ -68,17 +68,19 @@ impl TokenSources {
             return Ok(Some(text.parse()?));
         }
         if let Some(path) = &self.file_argument {
-            return read_file(path).map(Some);
+            return read_file(path);
         }
         if let Some(text) = self.variable.as_ref().filter(|text| !text.is_empty()) {
             let text = text.to_str().ok_or(ParseTokenError::NotAToken)?;
             return Ok(Some(text.parse()?));
         }
-        self.file.as_deref().map(read_file).transpose()
+        self.file.as_deref().map_or(Ok(None), read_file)
     }
 }
 
-fn read_file(path: &Path) -> Result<EnrolToken, TokenError> {
+/// A file without a word holds none: a unit of systemd has such a one where its
+/// credential is not there.
+fn read_file(path: &Path) -> Result<Option<EnrolToken>, TokenError> {
     let unreadable = |source| TokenError::Read {
         path: path.into(),
         source,
@@ -92,7 +94,10 @@ fn read_file(path: &Path) -> Result<EnrolToken, TokenError> {
         // The anonymous file lives as long as the process: emptied, it tells nothing.
         drop(File::options().write(true).truncate(true).open(path));
     }
-    Ok(text.parse()?)
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(text.parse()?))
 }
 
 /// Starts this program again in place (same process id) with the token moved from
@@ -196,6 +201,15 @@ mod tests {
         let error = read_file(&path).unwrap_err();
 
         assert!(!format!("{error} {error:?}").contains("secretsecret"));
+    }
+
+    #[test]
+    fn a_file_without_a_word_holds_no_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "\n").unwrap();
+
+        assert_eq!(read_file(&path).unwrap(), None);
     }
 
     #[test]

@@ -3,12 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::cli;
+use crate::{cli, version};
 
 /// Sternline's relay: agents dial it, operators reach their environments through it.
 #[derive(Debug, Parser)]
-#[command(name = "sternline-relay", version, propagate_version = true)]
+#[command(
+    name = "sternline-relay",
+    version = version::SHORT,
+    long_version = version::LONG,
+    propagate_version = true
+)]
 pub struct Arguments {
     /// Options that every command takes.
     #[command(flatten)]
@@ -27,6 +33,22 @@ pub enum Command {
     /// The operator's commands: clients of a relay.
     #[command(flatten)]
     Operator(cli::Command),
+    /// Print the completions of a shell
+    ///
+    /// For bash, in ~/.bashrc:
+    ///
+    ///   source <(sternline-relay completions bash)
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the man pages into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder, made where it is missing.
+        folder: PathBuf,
+    },
 }
 
 /// Options of `serve`. All but the first and the last are keys of the configuration.

@@ -23,6 +23,7 @@ pub mod env;
 pub mod expose;
 pub mod failure;
 pub mod forward;
+pub mod health;
 pub mod human;
 pub mod listen_address;
 pub mod local_listener;
@@ -97,6 +98,13 @@ pub enum Command {
     ///   sternline-relay expose --list
     #[command(after_long_help = failure::EXIT_CODES_HELP, verbatim_doc_comment)]
     Expose(expose::ExposeArgs),
+    /// Ask the relay on this host whether it takes sessions
+    ///
+    /// Prints nothing where it does. Needs no API token; for a container's health check:
+    ///
+    ///   HEALTHCHECK CMD ["sternline-relay", "health"]
+    #[command(after_long_help = failure::EXIT_CODES_HELP, verbatim_doc_comment)]
+    Health,
     /// End an exposure
     #[command(after_long_help = failure::EXIT_CODES_HELP)]
     Unexpose(expose::UnexposeArgs),
@@ -127,6 +135,10 @@ pub fn report_usage(error: &clap::Error) -> ExitCode {
 }
 
 async fn dispatch(command: Command, global: &Global, format: Format) -> Result<ExitCode, Failure> {
+    if let Command::Health = command {
+        health::run(global).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let access = discover::discover(global, std::env::var("STERNLINE_API_TOKEN").ok())?;
     let client = || Client::new(&access);
     match command {
@@ -134,6 +146,7 @@ async fn dispatch(command: Command, global: &Global, format: Format) -> Result<E
         Command::Forward(args) => return forward::run(args, &access, format).await,
         Command::Env { command } => env::run(command, &client()?, format).await?,
         Command::Expose(args) => expose::expose(args, &client()?, format).await?,
+        Command::Health => unreachable!("done above, without an API token"),
         Command::Unexpose(args) => expose::unexpose(args, &client()?, format).await?,
     }
     Ok(ExitCode::SUCCESS)

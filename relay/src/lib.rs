@@ -6,6 +6,7 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod version;
 
 pub mod credential;
 pub mod data_dir;
@@ -28,5 +29,6 @@ pub mod http;
 pub mod cli;
 
 pub mod args;
+pub mod manual;
 
 pub mod server;

@@ -1,11 +1,11 @@
 //! The process: command line, runtime, exit code.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::Parser;
 use relay::{
     args::{Arguments, Command},
-    cli, server,
+    cli, manual, server,
 };
 
 fn main() -> ExitCode {
@@ -13,6 +13,11 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return cli::report_usage(&error),
     };
+    match &arguments.command {
+        Command::Completions { shell } => return written(manual::print_completions(*shell)),
+        Command::Man { folder } => return written(manual::write_pages(folder)),
+        Command::Serve(_) | Command::Operator(_) => {}
+    }
     tunnel::look_up_without_libraries();
     tunnel::install_crypto_provider();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -28,5 +33,16 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Serve(serve) => runtime.block_on(server::main(serve, arguments.global.data_dir)),
         Command::Operator(command) => runtime.block_on(cli::run(command, arguments.global)),
+        Command::Completions { .. } | Command::Man { .. } => unreachable!("done above"),
+    }
+}
+
+fn written(outcome: io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("error: cannot write: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

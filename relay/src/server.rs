@@ -8,18 +8,19 @@
 mod bind;
 mod command;
 mod drain;
+mod pulse;
 mod running;
 mod secret;
 mod sockets;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use prometheus::Registry as Series;
 use serde_json::json;
 use thiserror::Error;
 use tokio::sync::watch;
 use tracing::info;
-use tunnel::{KeyPair, World};
+use tunnel::{KeyPair, Notifier, World};
 use wire::token::RelayAddress;
 
 pub use self::{bind::BindError, command::main, secret::SecretError};
@@ -47,6 +48,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit that this program was built from.
 pub const COMMIT: &str = env!("STERNLINE_COMMIT");
+
+/// What a stop takes beside drain and farewell: closing the store.
+const END: Duration = Duration::from_secs(5);
 
 /// Why a relay does not start or run. Says what a person can do.
 #[derive(Debug, Error)]
@@ -99,6 +103,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let world = World::real();
     let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
     let mut signals = Signals::new()?;
+    let notifier = Notifier::from_environment().map_err(|source| ServeError::System {
+        what: "reach the service manager at NOTIFY_SOCKET",
+        source,
+    })?;
     let series = Series::new();
     let metrics = Arc::new(Metrics::new(&series, VERSION, COMMIT)?);
     log::watch_panics(metrics.clone());
@@ -125,6 +133,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     running.keep_exposures(&relay.control);
     write_run_file(&data_dir, addresses, &config.public_name)?;
     phase.send_replace(Phase::Serving);
+    notifier.ready();
     info!(
         version = VERSION,
         https = %addresses.https,
@@ -134,7 +143,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         "relay serves"
     );
 
-    let told = drain::until_told(&mut signals, &mut running.parts, &running.reload).await;
+    let told = tokio::select! {
+        told = drain::until_told(&mut signals, &mut running.parts, &running.reload) => told,
+        never = pulse::keep_telling(&notifier, &relay.registry) => match never {},
+    };
+    notifier.stopping(config.drain_timeout + drain::FAREWELL + END);
     phase.send_replace(Phase::Draining);
     drain::drain(&config, &mut signals, &relay, running).await;
     relay.store.close().await;

@@ -74,6 +74,7 @@ impl fmt::Debug for Access {
 struct RunFile {
     pid: u32,
     https_addr: SocketAddr,
+    metrics_addr: SocketAddr,
     public_name: String,
 }
 
@@ -94,6 +95,21 @@ pub fn discover(global: &Global, api_token: Option<String>) -> Result<Access, Fa
         Some(url) => from_url(url, global, api_token),
         None => from_data_dir(global, api_token),
     }
+}
+
+/// Where the relay on this host answers whether it is ready.
+///
+/// # Errors
+///
+/// None runs with the data directory, or its file is unreadable.
+pub fn local_health(global: &Global) -> Result<SocketAddr, Failure> {
+    let told = global.data_dir.as_deref();
+    let run = read_run_file(
+        told.unwrap_or_else(|| Path::new(DATA_DIR_DEFAULT)),
+        told.is_some(),
+    )?;
+    let address = local_address(run.metrics_addr.ip());
+    Ok(SocketAddr::new(address, run.metrics_addr.port()))
 }
 
 fn from_url(url: &str, global: &Global, env_token: Option<String>) -> Result<Access, Failure> {

@@ -352,8 +352,9 @@ impl Control {
         let agent_command = Zeroizing::new(format!("sternline-agent run --token {}", *text));
         let docker_run_command = Zeroizing::new(format!(
             "docker run -d --name sternline-agent --restart unless-stopped --network host \
-             -v /var/run/docker.sock:/var/run/docker.sock -v sternline-agent:/state \
-             -e STERNLINE_TOKEN={} {}",
+             --read-only --cap-drop ALL --group-add \"$(stat -c %g /var/run/docker.sock)\" \
+             -v /var/run/docker.sock:/var/run/docker.sock \
+             -v sternline-agent:/var/lib/sternline-agent -e STERNLINE_TOKEN={} {}",
             *text, self.facts.agent_image
         ));
         IssuedToken {

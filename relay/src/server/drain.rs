@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How long sessions may take to tell their peers that they end, and requests of the
 /// API to be answered: two of [`wire::limits::CLOSE_TIMEOUT`].
-const FAREWELL: Duration = Duration::from_secs(4);
+pub(super) const FAREWELL: Duration = Duration::from_secs(4);
 
 /// What a person or a supervisor tells the process.
 #[derive(Debug)]

@@ -1,0 +1,83 @@
+//! Build script of both programs: names the commit that they are built from.
+//!
+//! `STERNLINE_COMMIT` wins, for sources without their history. Otherwise git is asked,
+//! and asked again only when a source of the program changes: it is built again then
+//! anyway, and a commit of anything else costs no build. So the commit is the one that
+//! was checked out when this program's sources took their present form, and `-dirty`
+//! says that they differed from it; both stay true whatever is committed later.
+
+use std::{env, fs, process::Command};
+
+/// What a program is made of, from its own folder; `git` knows what of it has changed.
+const SOURCES: &[&str] = &[
+    "Cargo.toml",
+    "src",
+    "migrations",
+    "../packaging/build.rs",
+    "../Cargo.toml",
+    "../Cargo.lock",
+    "../.cargo",
+    "../wire/Cargo.toml",
+    "../wire/build.rs",
+    "../wire/proto",
+    "../wire/src",
+    "../tunnel/Cargo.toml",
+    "../tunnel/src",
+];
+
+/// Enough to be unique for as long as the project lives.
+const COMMIT_DIGITS: &str = "--short=12";
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=STERNLINE_COMMIT");
+    let there = |path: &&&str| fs::exists(path).unwrap_or_default();
+    for path in SOURCES.iter().filter(there) {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    let told = env::var("STERNLINE_COMMIT")
+        .ok()
+        .filter(|told| !told.trim().is_empty());
+    let commit = told.or_else(commit).unwrap_or_else(|| "unknown".to_owned());
+    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let built_by = said(&rustc, &["--version"]).unwrap_or_else(|| "rustc".to_owned());
+    let lock = fs::read_to_string("../Cargo.lock").unwrap_or_default();
+    let tls = format!(
+        "rustls {}, aws-lc-rs {}",
+        locked(&lock, "rustls"),
+        locked(&lock, "aws-lc-rs")
+    );
+    println!("cargo:rustc-env=STERNLINE_COMMIT={}", commit.trim());
+    println!("cargo:rustc-env=STERNLINE_RUSTC={built_by}");
+    println!("cargo:rustc-env=STERNLINE_TLS={tls}");
+    println!(
+        "cargo:rustc-env=STERNLINE_TARGET={}",
+        env::var("TARGET").unwrap_or_default()
+    );
+}
+
+/// The commit that is checked out, marked where the program's sources differ from it.
+fn commit() -> Option<String> {
+    let commit = said("git", &["rev-parse", COMMIT_DIGITS, "HEAD"])?;
+    let mut status = vec!["--no-optional-locks", "status", "--porcelain", "--"];
+    status.extend(SOURCES);
+    let changed = said("git", &status)?;
+    Some(match changed.is_empty() {
+        true => commit,
+        false => format!("{commit}-dirty"),
+    })
+}
+
+/// What a program prints, where it succeeds.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// The version of a crate that `Cargo.lock` has chosen.
+fn locked<'a>(lock: &'a str, name: &str) -> &'a str {
+    let (_, rest) = lock
+        .split_once(&format!("name = \"{name}\"\nversion = \""))
+        .unwrap_or_default();
+    rest.split('"').next().unwrap_or_default()
+}
