@@ -3,6 +3,7 @@
 
 mod bulk;
 mod commands;
+mod images;
 mod interactive;
 mod refused;
 mod site;
