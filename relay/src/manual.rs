@@ -20,13 +20,13 @@ const PROGRAM: &str = "sternline-relay";
 /// Standard output cannot be written.
 pub fn print_completions(shell: Shell) -> io::Result<()> {
     let mut text = Vec::new();
-    clap_complete::generate(
-        shell,
-        &mut Arguments::command(),
-        "sternline-relay",
-        &mut text,
-    );
-    io::stdout().write_all(&text)
+    clap_complete::generate(shell, &mut Arguments::command(), PROGRAM, &mut text);
+    let text = String::from_utf8_lossy(&text);
+    // One of the two tables in bash's takes the hyphen in our name for the boundary
+    // between two commands, and then knows no command that the other one names.
+    let split = PROGRAM.replace('-', "__subcmd__");
+    let whole = PROGRAM.replace('-', "__");
+    io::stdout().write_all(text.replace(&split, &whole).as_bytes())
 }
 
 /// Writes a man page of each command into a folder, made where it is missing.
