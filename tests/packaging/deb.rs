@@ -12,12 +12,12 @@ use crate::{has, root, says};
 const INSIDE: &str = r#"
 set -e
 mount -t tmpfs tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-mkdir -p "$1/root/debs"
-mount --bind "$2" "$1/root/debs"
-mount --rbind /dev "$1/root/dev"
-exec chroot "$1/root" sh -eux
+mkdir "$1/upper" "$1/work" "$1/whole"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/whole"
+mkdir -p "$1/whole/debs"
+mount --bind "$2" "$1/whole/debs"
+mount --rbind /dev "$1/whole/dev"
+exec chroot "$1/whole" sh -eux
 "#;
 
 /// A life of both packages. A command that fails ends it.
