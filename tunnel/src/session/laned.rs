@@ -5,8 +5,9 @@
 
 use std::{
     future::poll_fn,
+    pin::pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -22,6 +23,9 @@ use wire::{
 
 use super::DriverParts;
 use crate::quic::{QuicLink, close_code, error_code, trust};
+
+/// Packets whose bytes are handed on together: 64 KiB of them, as in a frame.
+const PACKETS_AT_ONCE: usize = 48;
 
 /// Runs until the session is over. See the module.
 pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
@@ -272,8 +276,8 @@ async fn read_lane(parts: &DriverParts, mut lane: Lane, mut recv: RecvStream, fi
                 return parts.violated(&error);
             }
         }
-        bytes = match recv.read_chunk(DATA_BYTES_MAX, true).await {
-            Ok(Some(chunk)) => chunk.bytes,
+        bytes = match poll_fn(|cx| poll_arrived(&mut recv, cx)).await {
+            Ok(Some(bytes)) => bytes,
             Ok(None) => break,
             // Broken off: the control lane says why.
             Err(ReadError::Reset(_)) | Err(_) => return,
@@ -285,6 +289,33 @@ async fn read_lane(parts: &DriverParts, mut lane: Lane, mut recv: RecvStream, fi
     if let Err(error) = finished {
         parts.violated(&error);
     }
+}
+
+/// What has arrived of a lane, as one piece; `None` once it is complete.
+///
+/// QUIC hands over a packet's bytes at a time. Taken one by one, each would cost the
+/// session's lock, a wake-up of the reader and a write to its socket of some 1,400 bytes;
+/// joining them costs a copy, which is a twentieth of that.
+fn poll_arrived(
+    recv: &mut RecvStream,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<Bytes>, ReadError>> {
+    let mut packets: [Bytes; PACKETS_AT_ONCE] = std::array::from_fn(|_| Bytes::new());
+    // Dropped while it is pending, it has taken nothing.
+    let read = pin!(recv.read_chunks(&mut packets)).poll(cx);
+    let Some(count) = ready!(read)? else {
+        return Poll::Ready(Ok(None));
+    };
+    let packets = &mut packets[..count];
+    if let [packet] = packets {
+        return Poll::Ready(Ok(Some(std::mem::take(packet))));
+    }
+    let length = packets.iter().map(Bytes::len).sum();
+    let mut joined = BytesMut::with_capacity(length);
+    for packet in packets {
+        joined.extend_from_slice(packet);
+    }
+    Poll::Ready(Ok(Some(joined.freeze())))
 }
 
 async fn write_lane(parts: &DriverParts, id: StreamId, mut send: SendStream) {
