@@ -25,6 +25,8 @@ use wire::{
     },
 };
 
+mod flight;
+
 /// Above the longest silence that our heartbeat allows (38 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -57,7 +59,8 @@ fn transport() -> TransportConfig {
         .send_window(SESSION_WINDOW_MAX_BYTES)
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
-        .mtu_discovery_config(Some(mtu));
+        .mtu_discovery_config(Some(mtu))
+        .congestion_controller_factory(Arc::new(flight::FlightConfig::default()));
     config
 }
 
