@@ -119,13 +119,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     )?);
     let sockets = Sockets::bind(&config)?;
     let (farewells, orphans) = open_farewells(&data_dir)?;
-    let socket = sockets
-        .tunnel_udp
-        .try_clone()
-        .map_err(|source| ServeError::System {
-            what: "share the tunnel's socket",
-            source,
-        })?;
+    let socket = share(&sockets.tunnel_udp)?;
     let addresses = sockets.addresses;
     let relay = Relay::build(
         &config,
@@ -172,6 +166,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         Told::Signal(_) => Ok(()),
         Told::Ended(part) => Err(ServeError::Ended(part)),
     }
+}
+
+/// The tunnel's UDP socket once more, for farewells.
+fn share(socket: &std::net::UdpSocket) -> Result<std::net::UdpSocket, ServeError> {
+    socket.try_clone().map_err(|source| ServeError::System {
+        what: "share the tunnel's socket",
+        source,
+    })
 }
 
 /// Opens the file of QUIC's peers, and takes out whom a killed relay has left.
