@@ -27,9 +27,6 @@ use crate::quic::{QuicLink, Room, close_code, error_code};
 /// Packets whose bytes are handed on together: 64 KiB of them, as in a frame.
 const PACKETS_AT_ONCE: usize = 48;
 
-/// Packets whose bytes are handed on together: 64 KiB of them, as in a frame.
-const PACKETS_AT_ONCE: usize = 48;
-
 /// Runs until the session is over. See the module.
 pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
     let QuicLink {
