@@ -95,6 +95,13 @@ fn ours_is_measured_over_both_transports() {
 }
 
 #[test]
+fn what_nobody_asked_for_need_not_be_there() {
+    let run = compare(&["--only", "direct", "--tests", "ping", "--ours", "nowhere"]);
+
+    assert_eq!(measured(&run, "direct"), ["ping"]);
+}
+
+#[test]
 fn programs_that_are_not_there_are_named_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ours = format!("after={}", folder.path().display());
