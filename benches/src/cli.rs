@@ -116,14 +116,13 @@ fn report(run: &Run, write: bool, results: &Results) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What `all` measures besides the comparison.
+const FURTHER: [&[&str]; 3] = [&["callgrind", "--write"], &["idle"], &["reconnect"]];
+
 /// One after the other, because they would disturb each other.
 fn all(args: &CompareArgs, results: &Results, folder: &Path) -> Result<(), Failure> {
     report(&compare::measure(args)?, true, results)?;
-    for command in [
-        ["callgrind", "--write"].as_slice(),
-        &["idle"],
-        &["reconnect"],
-    ] {
+    for command in FURTHER {
         let words = ["sternline-bench"].iter().chain(command);
         let mut words: Vec<OsString> = words.map(OsString::from).collect();
         words.extend(["--results".into(), folder.into()]);
@@ -139,4 +138,18 @@ fn wait(measurement: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(measurement)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_consists_of_commands_that_there_are() {
+        for command in FURTHER {
+            let words = ["sternline-bench"].iter().chain(command);
+
+            assert!(Arguments::try_parse_from(words).is_ok(), "{command:?}");
+        }
+    }
 }

@@ -94,7 +94,10 @@ impl CompareArgs {
         peers.extend(others);
         for (label, folder) in self.ours()? {
             for transport in &self.transports {
-                peers.push(Peer::sternline(&label, &folder, *transport)?);
+                // What nobody asked for need not be there.
+                if self.is_wanted(&format!("{label}-{}", transport.name())) {
+                    peers.push(Peer::sternline(&label, &folder, *transport)?);
+                }
             }
         }
         peers.retain(|peer| self.is_wanted(&peer.name));

@@ -88,31 +88,31 @@ const PLOTS: [Plot; 6] = [
     Plot {
         name: "bulk",
         title: "Bulk",
-        unit: "MB/s, more is better",
+        unit: "MB/s, medians with the range of the rounds; more is better",
         groups: &BULK,
     },
     Plot {
         name: "connect",
         title: "A new connection and 64 bytes there and back",
-        unit: "µs, median, less is better",
+        unit: "µs, medians with the range of the rounds; less is better",
         groups: &[bare("one by one", Test::Connect, "p50_us")],
     },
     Plot {
         name: "connect-rate",
         title: "New connections with 64 bytes there and back",
-        unit: "per second, more is better",
+        unit: "per second, medians with the range of the rounds; more is better",
         groups: &[bare("16 at a time", Test::ConnectMany, "per_s")],
     },
     Plot {
         name: "http",
         title: "HTTP requests over connections that are kept",
-        unit: "per second, more is better",
+        unit: "per second, medians with the range of the rounds; more is better",
         groups: &[bare("64 connections", Test::Http, "per_s")],
     },
     Plot {
         name: "ping",
         title: "64 bytes there and back",
-        unit: "µs, median, less is better",
+        unit: "µs, medians with the range of the rounds; less is better",
         groups: &[
             bare("all processors", Test::Ping, "p50_us"),
             bare("one processor", Test::PingPinned, "p50_us"),
@@ -121,7 +121,7 @@ const PLOTS: [Plot; 6] = [
     Plot {
         name: "ping-beside",
         title: "64 bytes there and back, beside a download",
-        unit: "µs, less is better",
+        unit: "µs, medians with the range of the rounds; less is better",
         groups: &[
             bare("median", Test::PingBeside, "p50_us"),
             bare("99th percentile", Test::PingBeside, "p99_us"),
