@@ -36,7 +36,8 @@ pub(super) fn find_or_install(folders: &[PathBuf]) -> Result<PathBuf, Failure> {
     let mut command = Command::new(cargo);
     // Without --locked: what it locks does not build with the Rust of today.
     command
-        .args(["install", "rathole", "--version", VERSION, "--root"])
+        .args(["install", "--quiet", "rathole", "--version", VERSION])
+        .arg("--root")
         .arg(&root)
         .arg("--target-dir")
         .arg(outside.path().join("target"))
@@ -45,8 +46,8 @@ pub(super) fn find_or_install(folders: &[PathBuf]) -> Result<PathBuf, Failure> {
         command.env_remove(variable);
     }
     process::output(&mut command, process::Cores::All).context(format_args!(
-        "rathole {VERSION} does not install: it needs OpenSSL's headers \
-         (apt install libssl-dev pkg-config)"
+        "rathole {VERSION} does not install (where OpenSSL's headers are lacking: \
+         apt install libssl-dev pkg-config)"
     ))?;
     find("rathole", &folders).context("rathole was installed, and is not there")
 }
