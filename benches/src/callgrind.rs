@@ -1,5 +1,5 @@
 //! Instructions of the hot path, counted by valgrind: on a busy machine as on a quiet
-//! one, and again to within a few in a hundred thousand.
+//! one, and again to within one in a thousand where there are many streams.
 //!
 //! Each case runs twice, once with more repetitions, and the difference is what the
 //! further repetitions took: start-up and preparation cancel out.
