@@ -56,6 +56,10 @@ pub const TUNNEL_PATH: &str = "/tunnel";
 /// The subprotocol asked for, so that another service is told apart.
 pub const SUBPROTOCOL: &str = "sternline.v1";
 
+/// Most of a request's or an answer's head: they are ours, and a stranger's need no more
+/// room.
+const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+
 /// The longest head of a frame that is sent: two bytes, eight of length, four of mask.
 const HEAD_BYTES_MAX: usize = 14;
 
@@ -191,7 +195,8 @@ impl WebSocket {
 
     /// Sends what is queued, and that nothing more will come.
     pub(crate) async fn close(&mut self) -> io::Result<()> {
-        self.queue_control(Control::Close, &[])?;
+        // After a broken record rustls sends its alert, and nothing else.
+        let _refused = self.queue_control(Control::Close, &[]);
         self.records.queue_close();
         poll_fn(|cx| self.records.poll_shutdown(cx)).await
     }
@@ -270,6 +275,7 @@ pub async fn connect(tls: ClientStream<BoxIo>, host: &str) -> Result<WebSocket, 
     // Names of headers as a browser writes them, for whoever looks at them on the way.
     let (mut sender, mut http) = client::conn::http1::Builder::new()
         .title_case_headers(true)
+        .max_buf_size(HTTP_HEAD_BYTES_MAX)
         .handshake(TokioIo::new(tls))
         .await
         .map_err(invalid)?;

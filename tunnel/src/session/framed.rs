@@ -51,6 +51,7 @@ pub(crate) async fn drive(parts: DriverParts, websocket: WebSocket, unread: Byte
         timer: Box::pin(tokio::time::sleep_until(Instant::now())),
         is_deaf: false,
         has_queued: false,
+        ping: None,
     };
     take(&driver.parts, &*driver.clock, unread);
     let reason = std::future::poll_fn(|cx| driver.poll_open(cx)).await;
@@ -70,6 +71,9 @@ struct Framed {
     is_deaf: bool,
     /// Something was encrypted and has not left.
     has_queued: bool,
+    /// The last ping that is not answered. Only the last needs an answer (RFC 6455
+    /// §5.5.3): a peer that asks and does not read makes nothing grow.
+    ping: Option<Bytes>,
 }
 
 /// What a step came to.
@@ -131,6 +135,10 @@ impl Framed {
     }
 
     fn queue(&mut self, pieces: &mut Pieces) -> std::io::Result<()> {
+        if let Some(payload) = self.ping.take() {
+            self.websocket.queue_pong(&payload)?;
+            self.has_queued = true;
+        }
         for _ in 0..WRITE_MESSAGES {
             pieces.clear();
             let now = self.clock.now();
@@ -156,27 +164,19 @@ impl Framed {
             parts,
             websocket,
             clock,
+            ping,
             ..
         } = self;
-        let mut pings = Vec::new();
         let mut is_over = false;
         let read = websocket.poll_read(cx, &mut |incoming| match incoming {
             Incoming::Message(bytes) => take(parts, &**clock, bytes),
-            Incoming::Ping(payload) => pings.push(payload),
-            Incoming::Pong => {
-                let now = clock.now();
-                parts.drive(|state| state.machine.note_heard(now, parts.connection));
+            Incoming::Ping(payload) => {
+                *ping = Some(payload);
+                note_heard(parts, &**clock);
             }
+            Incoming::Pong => note_heard(parts, &**clock),
             Incoming::Close => is_over = true,
         });
-        for payload in pings {
-            let now = clock.now();
-            parts.drive(|state| state.machine.note_heard(now, parts.connection));
-            if let Err(error) = websocket.queue_pong(&payload) {
-                return Step::Lost(error.to_string());
-            }
-            self.has_queued = true;
-        }
         match read {
             Poll::Pending => Step::Idle,
             Poll::Ready(Ok(true)) if !is_over => Step::Progress,
@@ -229,6 +229,11 @@ impl Framed {
             }
         }
     }
+}
+
+fn note_heard(parts: &DriverParts, clock: &dyn Clock) {
+    let now = clock.now();
+    parts.drive(|state| state.machine.note_heard(now, parts.connection));
 }
 
 /// Feeds the frames of one message to the machine.
