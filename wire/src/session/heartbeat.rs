@@ -73,7 +73,8 @@ impl Heartbeat {
         self.rtt
     }
 
-    /// The shortest that was measured: the path's own, without what waited before it.
+    /// The shortest of late: the path's own, without what waited before it. Down with a
+    /// sample, up by an eighth of it.
     pub(super) const fn rtt_min(&self) -> Option<Duration> {
         self.rtt_min
     }
@@ -91,7 +92,11 @@ impl Heartbeat {
         let asked = self.asked.take_if(|asked| asked.sequence == sequence)?;
         let sample = now.saturating_duration_since(asked.at);
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
-        self.rtt_min = Some(self.rtt_min.map_or(sample, |rtt| rtt.min(sample)));
+        self.rtt_min = Some(match self.rtt_min {
+            // A path may have become longer, as behind a VPN that came up.
+            Some(least) if sample > least => least + (sample - least) / 8,
+            Some(_) | None => sample,
+        });
         Some(sample)
     }
 
@@ -201,6 +206,31 @@ mod tests {
             assert!(time_to_death(side, Transport::Quic, false) <= 35 * SECOND);
             assert!(time_to_death(side, Transport::Ws, false) <= 35 * SECOND);
         }
+    }
+
+    #[test]
+    fn the_shortest_round_trip_follows_a_path_that_became_longer() {
+        let (mut heartbeat, mut now) = answered(Side::Dialler, Transport::Ws);
+        let mut measure = |millis| {
+            heartbeat.ping_due = Some(now);
+            let sequence = heartbeat.take_ping(now).unwrap();
+            now += Duration::from_millis(millis);
+            heartbeat.on_pong(now, sequence);
+            heartbeat.rtt_min().unwrap()
+        };
+
+        let (one, many) = (measure(100), (0..30).map(|_| measure(100)).last().unwrap());
+        let short = measure(10);
+
+        assert!(
+            one <= Duration::from_millis(30),
+            "{one:?} after one that waited"
+        );
+        assert!(
+            many >= Duration::from_millis(95),
+            "{many:?} on the longer path"
+        );
+        assert_eq!(short, Duration::from_millis(10));
     }
 
     #[test]
