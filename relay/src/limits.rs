@@ -56,6 +56,10 @@ pub const STORE_READERS: u32 = 4;
 /// Largest body of an API request: a name and the largest set of tags take 10 KiB.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// How much of a body that is too long is read and dropped, so that its client hears
+/// why: what a socket's buffers hold on the way (4 MiB) may be sent before any answer.
+pub const BODY_DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// From an API request's head to its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 

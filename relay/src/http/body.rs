@@ -1,14 +1,15 @@
 //! Bodies and queries of requests, refused in the form of all errors.
 
 use axum::{
-    body::Bytes,
+    body::Body,
     extract::{FromRequest, FromRequestParts, Query, Request},
-    http::{StatusCode, request::Parts},
+    http::request::Parts,
 };
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::limits::BODY_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, BODY_DISCARDED_BYTES_MAX};
 
 /// A JSON body of bounded size; fields that are not known are refused by its type.
 #[derive(Debug)]
@@ -21,18 +22,34 @@ where
 {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_BYTES_MAX),
-                    _ => Problem::invalid("the body could not be read to its end"),
-                })?;
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let bytes = whole(request.into_body()).await?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|e| Problem::invalid(format!("the body is not what it must be: {e}")))
     }
+}
+
+/// All of a body, at most [`BODY_BYTES_MAX`].
+///
+/// Of a longer one some more is read, and dropped: a client that is still sending when
+/// the connection is closed sees that, and not the answer.
+async fn whole(mut body: Body) -> Result<Vec<u8>, Problem> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while length <= BODY_DISCARDED_BYTES_MAX
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|_| Problem::invalid("the body could not be read to its end"))?;
+        let data = frame.into_data().unwrap_or_default();
+        length += data.len();
+        if length <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    if length > BODY_BYTES_MAX {
+        return Err(Problem::too_large(BODY_BYTES_MAX));
+    }
+    Ok(bytes)
 }
 
 /// The query of a request.
