@@ -14,6 +14,8 @@ const SOURCES: &[&str] = &[
     "src",
     "migrations",
     "../packaging/build.rs",
+    "../packaging/manual.rs",
+    "../packaging/version.rs",
     "../Cargo.toml",
     "../Cargo.lock",
     "../.cargo",

@@ -23,6 +23,7 @@ pub mod file;
 pub mod host;
 pub mod identity;
 pub mod log;
+#[path = "../../packaging/manual.rs"]
 pub mod manual;
 pub mod policy;
 pub mod policy_file;
@@ -34,6 +35,7 @@ pub mod status;
 pub mod strict_toml;
 pub mod supervisor;
 pub mod token;
+#[path = "../../packaging/version.rs"]
 pub mod version;
 pub mod view;
 pub mod work;

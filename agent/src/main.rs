@@ -7,7 +7,7 @@ use agent::{
     config, log, manual, run, status,
     token::{self, TOKEN_VARIABLE, TokenSources},
 };
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 /// As in sysexits.h: something must be corrected before another start.
 const EXIT_CONFIG: u8 = 78;
@@ -17,8 +17,8 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(arguments) => start(arguments),
         Command::Status(arguments) => show(&arguments),
-        Command::Completions { shell } => written(manual::print_completions(shell)),
-        Command::Man { folder } => written(manual::write_pages(&folder)),
+        Command::Completions { shell } => written(manual::print_completions(Cli::command(), shell)),
+        Command::Man { folder } => written(manual::write_pages(Cli::command(), &folder)),
     }
 }
 

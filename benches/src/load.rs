@@ -20,6 +20,7 @@ mod connect;
 mod http;
 mod ping;
 mod stalled;
+mod turns;
 
 /// What is measured.
 #[derive(

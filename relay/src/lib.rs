@@ -6,6 +6,7 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+#[path = "../../packaging/version.rs"]
 pub mod version;
 
 pub mod credential;
@@ -30,6 +31,7 @@ pub mod http;
 pub mod cli;
 
 pub mod args;
+#[path = "../../packaging/manual.rs"]
 pub mod manual;
 
 pub mod server;

@@ -2,7 +2,7 @@
 
 use std::{io, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use relay::{
     args::{Arguments, Command},
     cli, manual, server,
@@ -14,8 +14,12 @@ fn main() -> ExitCode {
         Err(error) => return cli::report_usage(&error),
     };
     match &arguments.command {
-        Command::Completions { shell } => return written(manual::print_completions(*shell)),
-        Command::Man { folder } => return written(manual::write_pages(folder)),
+        Command::Completions { shell } => {
+            return written(manual::print_completions(Arguments::command(), *shell));
+        }
+        Command::Man { folder } => {
+            return written(manual::write_pages(Arguments::command(), folder));
+        }
         Command::Serve(_) | Command::Operator(_) => {}
     }
     tunnel::look_up_without_libraries();

@@ -1,19 +1,14 @@
 //! New connections: each is made, sends 64 bytes, has them back, and ends.
 
 use std::{
-    cell::RefCell,
     io::{Read, Write},
     net::SocketAddr,
-    rc::Rc,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    task::JoinSet,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{LoadArgs, Measured, add_latency};
+use super::{LoadArgs, Measured, add_latency, turns};
 use crate::{
     backend::ECHO,
     failure::{Context, Failure},
@@ -55,36 +50,14 @@ fn once(raw: SocketAddr) -> Result<(), Failure> {
 
 /// Several at a time; counts those that are complete within the window.
 pub(super) async fn at_once(args: &LoadArgs, workers: usize) -> Result<Measured, Failure> {
-    let begin = Instant::now() + args.warm_up();
-    let end = begin + args.window();
-    let latencies = Rc::new(RefCell::new(Vec::new()));
-    let mut all = JoinSet::new();
-    for _ in 0..workers {
-        let (raw, latencies) = (args.raw, Rc::clone(&latencies));
-        all.spawn_local(async move {
-            loop {
-                let began = Instant::now();
-                let timed = tokio::time::timeout(PATIENCE, once_async(raw)).await;
-                timed.context("a new connection's echo")??;
-                let now = Instant::now();
-                if now > end {
-                    return Ok::<(), Failure>(());
-                }
-                if now >= begin {
-                    let latency = now.duration_since(began).as_nanos() as u64;
-                    latencies.borrow_mut().push(latency);
-                }
-            }
-        });
-    }
-    while let Some(ended) = all.join_next().await {
-        ended.context("a worker")??;
-    }
-    let mut latencies = latencies.take();
-    let per_second = latencies.len() as f64 / args.window().as_secs_f64();
-    let mut measured = Measured::from([("per_s".to_owned(), per_second)]);
-    add_latency(&mut latencies, &mut measured)?;
-    Ok(measured)
+    let raw = args.raw;
+    turns::measure(
+        args,
+        workers,
+        async || Ok(()),
+        async move |_: &mut ()| once_async(raw).await,
+    )
+    .await
 }
 
 async fn once_async(raw: SocketAddr) -> Result<(), Failure> {

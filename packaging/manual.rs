@@ -1,31 +1,28 @@
-//! Man pages and shell completions, from the command line's own description.
+//! Man pages and shell completions, from the description of a command line. A module of
+//! both programs.
 
 use std::{
     io::{self, Write},
     path::Path,
 };
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
-
-use crate::cli::Cli;
-
-/// As it is called.
-const PROGRAM: &str = "sternline-agent";
 
 /// Prints the completions of a shell.
 ///
 /// # Errors
 ///
 /// Standard output cannot be written.
-pub fn print_completions(shell: Shell) -> io::Result<()> {
+pub fn print_completions(mut command: Command, shell: Shell) -> io::Result<()> {
+    let program = command.get_name().to_owned();
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut text);
+    clap_complete::generate(shell, &mut command, &program, &mut text);
     let text = String::from_utf8_lossy(&text);
     // One of the two tables in bash's takes the hyphen in our name for the boundary
     // between two commands, and then knows no command that the other one names.
-    let split = PROGRAM.replace('-', "__subcmd__");
-    let whole = PROGRAM.replace('-', "__");
+    let split = program.replace('-', "__subcmd__");
+    let whole = program.replace('-', "__");
     io::stdout().write_all(text.replace(&split, &whole).as_bytes())
 }
 
@@ -34,7 +31,7 @@ pub fn print_completions(shell: Shell) -> io::Result<()> {
 /// # Errors
 ///
 /// The folder cannot be made or written.
-pub fn write_pages(folder: &Path) -> io::Result<()> {
+pub fn write_pages(command: Command, folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    clap_mangen::generate_to(Cli::command(), folder)
+    clap_mangen::generate_to(command, folder)
 }

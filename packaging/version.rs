@@ -1,4 +1,5 @@
-//! What this program is: its release, and what it was built from.
+//! What a program is: its release, and what it was built from. A module of both programs,
+//! because each has a build script of its own run.
 
 /// The release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
