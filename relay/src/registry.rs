@@ -42,7 +42,8 @@ pub struct Registry {
 
 #[derive(Debug, Default)]
 struct Live {
-    agents: HashMap<EnvironmentId, Agent>,
+    /// Boxed: a table is up to half empty.
+    agents: HashMap<EnvironmentId, Box<Agent>>,
     /// Environments whose agent is gone, for as long as it is.
     absences: HashMap<EnvironmentId, Absence>,
     operators: HashMap<SessionId, Operator>,
@@ -130,14 +131,14 @@ impl Registry {
         {
             return None;
         }
-        let agent = Agent {
+        let agent = Box::new(Agent {
             session: session.clone(),
             facts,
             connected_since,
             report: None,
             figures: None,
             guard,
-        };
+        });
         let superseded = live.agents.insert(environment, agent);
         let absence = live.absences.remove(&environment);
         drop(live);

@@ -13,7 +13,6 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::sync::watch;
 use wire::{
     close::{CloseCode, ResetCode},
     frame::Goaway,
@@ -294,12 +293,8 @@ impl Session {
 
     /// Waits until the peer asks to move, or for ever.
     pub async fn goaway_received(&self) -> Goaway {
-        let mut goaway = self.shared().goaway.subscribe();
-        let received = goaway.wait_for(Option::is_some).await.ok();
-        match received.and_then(|goaway| goaway.clone()) {
-            Some(goaway) => goaway,
-            None => std::future::pending().await,
-        }
+        let asked = self.shared().is_told(|state| state.goaway.clone());
+        *asked.await
     }
 
     /// Tells the peer why, then ends the session.
@@ -310,8 +305,10 @@ impl Session {
 
     /// Waits until the session is over.
     pub async fn closed(&self) -> Closed {
-        let mut closed = self.shared().closed.subscribe();
-        wait_closed(&mut closed).await
+        let over = self
+            .shared()
+            .is_told(|state| state.machine.closed().cloned());
+        over.await
     }
 
     /// What the session looks like at the moment.
@@ -329,18 +326,6 @@ impl Session {
             streams_opened: state.machine.streams_opened(),
             occupancy: state.machine.occupancy(),
         }
-    }
-}
-
-async fn wait_closed(closed: &mut watch::Receiver<Option<Closed>>) -> Closed {
-    let lost = || Closed {
-        code: CloseCode::ConnectionLost,
-        reason: "the driver is gone".into(),
-        is_by_peer: false,
-    };
-    match closed.wait_for(Option::is_some).await {
-        Ok(closed) => closed.clone().unwrap_or_else(lost),
-        Err(_) => lost(),
     }
 }
 

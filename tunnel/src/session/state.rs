@@ -3,24 +3,28 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     task::Waker,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use wire::{
     close::CloseCode,
     frame::{Goaway, Open},
     id::{SessionId, StreamId},
     limits::CONTROL_BACKLOG_MAX,
-    session::{Closed, Event},
+    session::Event,
     transport::Transport,
 };
 
 use super::SessionOptions;
 use crate::world::Clock;
+
+/// Room for so many streams is kept while none is open.
+const IDLE_STREAMS_MAX: usize = 32;
 
 /// Told of what metrics count. Called with the session's lock held: be brief.
 pub trait Observe: Send + Sync {
@@ -37,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) opened_at: Instant,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) state: Mutex<State>,
-    pub(crate) closed: watch::Sender<Option<Closed>>,
-    pub(crate) goaway: watch::Sender<Option<Goaway>>,
+    /// Notified of a goaway and of the end.
+    told: Notify,
     observer: Arc<dyn Observe>,
 }
 
@@ -66,6 +70,8 @@ pub(crate) struct State {
     pub(crate) lane_opener_waker: Option<Waker>,
     /// Who writes each lane.
     pub(crate) lane_wakers: HashMap<StreamId, Waker>,
+    /// What the peer has asked for last.
+    pub(crate) goaway: Option<Box<Goaway>>,
     pub(crate) last_rtt: Option<Duration>,
     pub(crate) last_heard: Instant,
 }
@@ -102,11 +108,11 @@ impl Shared {
                 lanes_wanted: VecDeque::new(),
                 lane_opener_waker: None,
                 lane_wakers: HashMap::new(),
+                goaway: None,
                 last_rtt: None,
                 last_heard: now,
             }),
-            closed: watch::Sender::new(None),
-            goaway: watch::Sender::new(None),
+            told: Notify::new(),
             observer: Arc::clone(&options.observer),
         }
     }
@@ -130,6 +136,20 @@ impl Shared {
         let result = work(&mut state);
         self.dispatch(&mut state);
         result
+    }
+
+    /// Waits until the state shows what is looked for, a goaway or the end.
+    pub(crate) async fn is_told<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
+        loop {
+            // Waiting begins before the look, so that nothing falls in between.
+            let mut told = pin!(self.told.notified());
+            told.as_mut().enable();
+            let seen = look(&self.state.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Some(seen) = seen {
+                return seen;
+            }
+            told.await;
+        }
     }
 
     /// Hands the machine's events to whom they concern.
@@ -180,7 +200,8 @@ impl Shared {
                     wake(&mut state.control_waker);
                 }
                 Event::Goaway(goaway) => {
-                    self.goaway.send_replace(Some(goaway));
+                    state.goaway = Some(Box::new(goaway));
+                    self.told.notify_waiters();
                 }
                 Event::RoundTrip(rtt) => {
                     state.last_rtt = state.machine.rtt();
@@ -192,13 +213,13 @@ impl Shared {
                         "nothing was heard until the heartbeat's deadline",
                     );
                 }
-                Event::Closed(closed) => self.close(state, closed),
+                Event::Closed(_) => self.close(state),
             }
         }
     }
 
-    fn close(&self, state: &mut State, closed: Closed) {
-        self.closed.send_replace(Some(closed));
+    fn close(&self, state: &mut State) {
+        self.told.notify_waiters();
         wake(&mut state.accept_waker);
         wake(&mut state.control_waker);
         wake(&mut state.lane_opener_waker);
@@ -220,6 +241,16 @@ impl State {
     /// Makes room for those who will wait for the stream.
     pub(crate) fn add_stream(&mut self, id: StreamId) {
         self.streams.insert(id, Waiters::default());
+    }
+
+    /// Forgets who waits for a stream, and gives back the room of a busy time with the
+    /// last one.
+    pub(crate) fn remove_stream(&mut self, id: StreamId) {
+        self.streams.remove(&id);
+        if self.streams.is_empty() && self.streams.capacity() > IDLE_STREAMS_MAX {
+            self.streams = HashMap::new();
+            self.lane_wakers.shrink_to_fit();
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let now = self.shared.clock.now();
         self.shared.with(|state| {
-            state.streams.remove(&self.id);
+            state.remove_stream(self.id);
             state.machine.forget(now, self.id);
         });
     }
