@@ -25,6 +25,9 @@ use crate::{
 /// Handshakes under way at a time; below what the relay takes at a time.
 const DIALS_MAX: usize = 128;
 
+/// How often a dial that has failed is tried again.
+const DIALS_AGAIN: usize = 3;
+
 /// Environments that are added at a time.
 const ADDS_MAX: usize = 32;
 
@@ -131,7 +134,14 @@ impl Fleet {
                     key: KeyPair::from_seed(&member.seed),
                     start_counter: 1,
                 };
-                let dialled = tunnel::dial(&world, &options, &credential).await;
+                let mut dialled = tunnel::dial(&world, &options, &credential).await;
+                // On a busy machine one of thousands may find no time; agents try again.
+                for _ in 0..DIALS_AGAIN {
+                    if dialled.is_ok() {
+                        break;
+                    }
+                    dialled = tunnel::dial(&world, &options, &credential).await;
+                }
                 drop(permit);
                 dialled
             });
