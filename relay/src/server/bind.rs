@@ -152,7 +152,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_udp_port_in_use_is_told_apart_from_a_tcp_port() {
-        let taken = UdpSocket::bind(any()).unwrap();
+        // An address of the test's own: on the usual one, somebody may have the same port
+        // of TCP.
+        let taken = UdpSocket::bind("127.77.0.1:0").unwrap();
 
         let text = tcp_and_udp(taken.local_addr().unwrap(), TUNNEL)
             .unwrap_err()
