@@ -46,8 +46,10 @@ use crate::{
     work::Work,
 };
 
+mod bulk;
 mod ended;
 
+use bulk::BulkDial;
 use ended::Ended;
 
 /// How often the figures of a session go to the status.
@@ -118,6 +120,8 @@ pub struct Facts {
 
 /// What happened during a session; acted upon after the wait.
 enum Event {
+    BulkDialled,
+    BulkWanted,
     Closed(Closed),
     Control(Option<Box<control::Message>>),
     Goaway(Goaway),
@@ -187,7 +191,7 @@ impl Supervisor {
         *window = dialled.welcome.reconnect_window;
         self.welcome(&dialled);
         self.figures.session_opened();
-        let closed = self.serve(&dialled.session, window).await;
+        let closed = self.serve(&dialled, window).await;
         self.figures.session_ended(&dialled.session.stats());
         let now = self.world.clock.now();
         backoff.on_lost(now);
@@ -282,7 +286,8 @@ impl Supervisor {
     }
 
     /// Serves until the session ends. `None`: told to stop, and the relay was told.
-    async fn serve(&mut self, session: &Session, window: &mut Duration) -> Option<Closed> {
+    async fn serve(&mut self, dialled: &Dialled, window: &mut Duration) -> Option<Closed> {
+        let session = &dialled.session;
         self.work
             .tasks
             .spawn(self.work.clone().serve(session.clone()));
@@ -291,6 +296,7 @@ impl Supervisor {
         let mut figures = tokio::time::interval(FIGURES_EVERY);
         let (mut control_open, mut is_leaving) = (true, false);
         let mut telling = Telling::default();
+        let mut bulk = BulkDial::default();
         loop {
             let event = tokio::select! {
                 () = self.stop.cancelled() => Event::Stop,
@@ -302,6 +308,8 @@ impl Supervisor {
                 () = self.facts.changed() => Event::Facts,
                 _ = figures.tick() => Event::Figures,
                 () = telling.due() => Event::Tell,
+                () = session.bulk_wanted(), if bulk.is_idle() => Event::BulkWanted,
+                () = bulk.done() => Event::BulkDialled,
                 () = self.pulse.due() => Event::Pulse,
             };
             match event {
@@ -311,6 +319,11 @@ impl Supervisor {
                 Event::Goaway(goaway) => {
                     is_leaving = true;
                     heed(&goaway, window);
+                }
+                Event::BulkDialled => {}
+                Event::BulkWanted => {
+                    let (options, credential) = (self.options(), self.credential());
+                    bulk.begin(&self.world, &options, &credential, dialled);
                 }
                 Event::Facts => self.report(session),
                 Event::Pulse => self.notifier.alive(),
@@ -450,8 +463,10 @@ fn hear(message: control::Message, window: &mut Duration, telling: &mut Telling)
         control::Message::FiguresRequest(asked) => {
             telling.ask(Duration::from_millis(asked.interval_ms.into()));
         }
-        control::Message::AgentReport(_) | control::Message::AgentFigures(_) => {
-            tracing::debug!("a report from the relay; ignored");
+        control::Message::AgentReport(_)
+        | control::Message::AgentFigures(_)
+        | control::Message::BulkLaneRequest(_) => {
+            tracing::debug!("not for this loop; ignored");
         }
     }
 }

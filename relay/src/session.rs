@@ -29,7 +29,7 @@ use wire::{
     handshake::{Credential, ReceivedHello, Refusal, Welcome},
     id::{Epoch, SessionId},
     key::Secret,
-    limits::{HANDSHAKE_TIMEOUT, OPEN_BYTES_MAX},
+    limits::{BULK_LANES_MAX, HANDSHAKE_TIMEOUT, OPEN_BYTES_MAX},
     message::{FiguresRequest, control::Message},
     transport::Transport,
 };
@@ -79,6 +79,8 @@ pub struct SessionParts {
 /// Whom the relay has let in.
 enum Guest {
     Agent(Admitted),
+    /// An agent that adds a bulk lane to its session.
+    BulkLane(Admitted, Session),
     Operator(Principal),
 }
 
@@ -168,7 +170,9 @@ impl Sessions {
         };
         self.parts.metrics.handshake(transport, label, taken);
         match result {
-            Ok(Ok(arrival)) => Box::pin(self.host(arrival, remote)).await,
+            Ok(Ok(Some(arrival))) => Box::pin(self.host(arrival, remote)).await,
+            // What has become part of a session ends with it.
+            Ok(Ok(None)) => {}
             Ok(Err(failed)) => {
                 self.parts.metrics.refused(label);
                 debug!(%remote, %transport, reason = label, detail = %failed, "not admitted");
@@ -180,7 +184,8 @@ impl Sessions {
         }
     }
 
-    async fn handshake(&self, mut connection: Connection) -> Result<Arrival, Failed> {
+    /// `None`: the connection has become a bulk lane of a session.
+    async fn handshake(&self, mut connection: Connection) -> Result<Option<Arrival>, Failed> {
         let parts = &self.parts;
         let nonce = parts.world.random();
         let received = match connection
@@ -207,8 +212,20 @@ impl Sessions {
                 return Err(Failed::Refused(code));
             }
         };
-        let welcome = self.welcome(&guest, received.hello.heartbeat_idle);
         let transport = connection.transport();
+        let welcome = self.welcome(&guest, transport, received.hello.heartbeat_idle);
+        if let Guest::BulkLane(_, session) = &guest {
+            let driver = connection.welcome_to(session, &welcome).await;
+            let driver = driver.map_err(|error| Failed::Broken(error.to_string()))?;
+            if let Some(driver) = driver {
+                let guard = parts.metrics.bulk_lane_opened();
+                self.tasks.spawn(async move {
+                    driver.await;
+                    drop(guard);
+                });
+            }
+            return Ok(None);
+        }
         let observer = Arc::new(RoundTrips {
             metrics: Arc::clone(&parts.metrics),
             transport,
@@ -218,12 +235,12 @@ impl Sessions {
             .await
             .map_err(|error| Failed::Broken(error.to_string()))?;
         self.tasks.spawn(driver);
-        Ok(Arrival {
+        Ok(Some(Arrival {
             session,
             guest,
             epoch: welcome.epoch,
             software: received.hello.software,
-        })
+        }))
     }
 
     async fn admit(&self, received: &ReceivedHello) -> Result<Guest, RefusalCode> {
@@ -263,21 +280,35 @@ impl Sessions {
         if !received.is_proven_by(&key, &tunnel::crypto::verify) {
             return Err(RefusalCode::BadProof);
         }
-        let hello = AgentHello {
+        let admitted = AgentHello {
             credential,
             instance: hello.instance,
         };
-        Ok(Guest::Agent(control.admit_agent(hello).await?))
+        let agent = control.admit_agent(admitted).await?;
+        let Some(id) = hello.bulk_lane_of else {
+            return Ok(Guest::Agent(agent));
+        };
+        // The very session of the very agent: a former one, or another's, takes no lane.
+        let session = self.parts.registry.session(agent.environment_id);
+        session
+            .filter(|session| session.id() == id)
+            .map(|session| Guest::BulkLane(agent, session))
+            .ok_or(RefusalCode::SessionUnknown)
     }
 
-    fn welcome(&self, guest: &Guest, heartbeat_idle: Duration) -> Welcome {
+    fn welcome(&self, guest: &Guest, transport: Transport, heartbeat_idle: Duration) -> Welcome {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
-        let agent = match guest {
-            Guest::Agent(agent) => Some(agent),
-            Guest::Operator(_) => None,
+        let (agent, session) = match guest {
+            Guest::Agent(agent) => (Some(agent), None),
+            Guest::BulkLane(agent, session) => (Some(agent), Some(session)),
+            Guest::Operator(_) => (None, None),
         };
+        let may_have_lanes = matches!(guest, Guest::Agent(_)) && transport != Transport::Quic;
         Welcome {
-            session_id: SessionId::from_bytes(self.parts.world.random()),
+            session_id: session.map_or_else(
+                || SessionId::from_bytes(self.parts.world.random()),
+                Session::id,
+            ),
             epoch: Epoch {
                 generation: self.parts.generation,
                 counter,
@@ -289,6 +320,7 @@ impl Sessions {
                 .unwrap_or_default(),
             reconnect_window: self.parts.registry.reconnect_window(),
             heartbeat_idle,
+            bulk_lanes_max: if may_have_lanes { BULK_LANES_MAX } else { 0 },
         }
     }
 
@@ -301,6 +333,8 @@ impl Sessions {
         } = arrival;
         let transport = session.transport();
         match guest {
+            // Became part of a session with its welcome.
+            Guest::BulkLane(..) => {}
             Guest::Agent(agent) => {
                 let guard = self.parts.metrics.session_opened(transport, Role::Agent);
                 let facts = AgentFacts {
@@ -456,7 +490,9 @@ async fn serve_agent(session: &Session, registration: &Registration) -> tunnel::
             match message {
                 Message::AgentReport(report) => registration.report(report),
                 Message::AgentFigures(figures) => registration.figures(figures),
-                Message::ReconnectWindow(_) | Message::FiguresRequest(_) => {
+                Message::ReconnectWindow(_)
+                | Message::FiguresRequest(_)
+                | Message::BulkLaneRequest(_) => {
                     debug!("an agent sent what a relay sends");
                 }
             }

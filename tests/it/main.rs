@@ -1,6 +1,7 @@
 //! The real binaries on loopback, without Docker: enrolment, streams, lost
 //! connections, intruders, copies, revocation, and what an operator sees of it.
 
+mod bulk;
 mod disk;
 mod enrolment;
 mod identity;

@@ -46,7 +46,7 @@ async fn shown(site: &Site) -> BTreeMap<String, Family> {
 }
 
 /// What nothing here brings about, and where else it is tested.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 11] = [
     (
         "sternline_environment_agent_docker_up",
         "relay::metrics::environment",
@@ -61,6 +61,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
         "relay::metrics::accept_queue",
     ),
     ("sternline_relay_admission_slots_used", "relay::metrics"),
+    ("sternline_relay_bulk_lanes", "tests::it::bulk"),
     (
         "sternline_relay_certificate_reloads_total",
         "tests::it::tls",

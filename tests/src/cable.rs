@@ -30,6 +30,8 @@ struct State {
     udp_is_lost: bool,
     /// Connections born before this count are forgotten: black holes for ever.
     forgotten: u64,
+    /// A connection that is broken while others go on.
+    broken: Option<u64>,
     /// Connections accepted so far.
     born: u64,
 }
@@ -57,6 +59,7 @@ impl Cable {
             line: Line::Open,
             udp_is_lost: false,
             forgotten: 0,
+            broken: None,
             born: 0,
         });
         let state = Arc::new(state);
@@ -88,6 +91,12 @@ impl Cable {
     /// Forgets every connection there is, without a word; later ones pass.
     pub fn forget(&self) {
         self.state.send_modify(|state| state.forgotten = state.born);
+    }
+
+    /// Breaks the connection that came last, and no other.
+    pub fn break_newest(&self) {
+        self.state
+            .send_modify(|state| state.broken = Some(state.born));
     }
 
     /// Loses every datagram, and carries TCP.
@@ -166,6 +175,7 @@ impl Gate {
             let state = *self.state.borrow_and_update();
             match state.line {
                 Line::Cut => return false,
+                Line::Open if state.broken == Some(self.number) => return false,
                 Line::Open if self.number > state.forgotten => return true,
                 Line::Open | Line::Stalled => {}
             }

@@ -228,6 +228,34 @@ pub async fn dial_counting(
     Err(worst.unwrap_or_else(DialError::nowhere))
 }
 
+/// Dials a bulk lane for a session, the way that the session was dialled. It joins the
+/// session and runs until either ends it. False: the session takes no further one.
+///
+/// # Errors
+///
+/// Why the relay could not be reached, or refused.
+pub fn dial_bulk(
+    world: &World,
+    options: &DialOptions,
+    credential: &Credential,
+    dialled: &Dialled,
+) -> impl Future<Output = Result<bool, DialError>> + Send + use<> {
+    let turn = Arc::new(Semaphore::new(1));
+    let way = (dialled.address.clone(), dialled.transport);
+    let mut route = Route::new(world, options, credential, (way, &turn));
+    route.hello.bulk_lane_of = Some(dialled.session.id());
+    let (session, remote) = (dialled.session.clone(), dialled.remote);
+    route.within_time(async move |mut route: Route| {
+        let connection = route.connect(remote).await?;
+        let (connection, _) = route.introduce(connection).await?;
+        let driver = connection.join(&session);
+        let is_joined = driver.is_some();
+        // Owned by the session, as the driver of its own connection is.
+        driver.map(tokio::spawn);
+        Ok(is_joined)
+    })
+}
+
 /// One address over one transport.
 struct Route {
     world: World,
@@ -254,6 +282,7 @@ impl Route {
             software: options.software.clone(),
             credential: shown,
             heartbeat_idle: transport.heartbeat_idle(),
+            bulk_lane_of: None,
         };
         Self {
             world: world.clone(),
@@ -268,18 +297,28 @@ impl Route {
     }
 
     async fn attempt(self) -> Result<Dialled, DialError> {
-        let describe = (self.address.clone(), self.transport, self.seen.clone());
-        let result = match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.run()).await {
+        self.within_time(Self::run).await
+    }
+
+    /// Does what the route is for in the time that a handshake has, and says of a failure
+    /// where it was.
+    async fn within_time<T, F>(self, work: impl FnOnce(Self) -> F) -> Result<T, DialError>
+    where
+        F: Future<Output = Result<T, Cause>>,
+    {
+        let (address, transport, seen) = (self.address.clone(), self.transport, self.seen.clone());
+        let result = match tokio::time::timeout(HANDSHAKE_TIMEOUT, work(self)).await {
             Ok(result) => result,
             Err(_) => Err(Cause::TimedOut),
         };
-        let (address, transport, seen) = describe;
         result.map_err(|cause| DialError::new(address, transport, cause, seen.issuer()))
     }
 
-    async fn run(mut self) -> Result<Dialled, Cause> {
-        let remotes = self.remotes().await?;
-        let (mut connection, remote) = self.connect_any(&remotes).await?;
+    /// The session's handshake, up to the welcome.
+    async fn introduce(
+        &mut self,
+        mut connection: Connection,
+    ) -> Result<(Connection, Welcome), Cause> {
         let relay = match &self.trust {
             Trust::Identity(key) => Some(*key),
             Trust::Certificates(_) => None,
@@ -288,10 +327,16 @@ impl Route {
         let answer = connection
             .introduce(relay, hello, self.key.take().as_ref(), &self.turn)
             .await?;
-        let welcome = match answer {
-            Answer::Welcome(welcome) => welcome,
-            Answer::Refusal(refusal) => return Err(Cause::Refused(refusal)),
-        };
+        match answer {
+            Answer::Welcome(welcome) => Ok((connection, welcome)),
+            Answer::Refusal(refusal) => Err(Cause::Refused(refusal)),
+        }
+    }
+
+    async fn run(mut self) -> Result<Dialled, Cause> {
+        let remotes = self.remotes().await?;
+        let (connection, remote) = self.connect_any(&remotes).await?;
+        let (connection, welcome) = self.introduce(connection).await?;
         let (session, driver) =
             connection.begin(&self.world, &welcome, Side::Dialler, Arc::new(()));
         // Owned by the session: it ends when the last handle is dropped.

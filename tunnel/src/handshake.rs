@@ -14,6 +14,7 @@ use wire::{
     },
     id::Side,
     key::PublicKey,
+    limits::BULK_LANES_MAX,
     transport::Transport,
 };
 
@@ -200,6 +201,7 @@ impl Connection {
             side,
             transport: self.transport,
             heartbeat_idle: clamp_idle(welcome.heartbeat_idle, self.transport),
+            bulk_lanes_max: welcome.bulk_lanes_max.min(BULK_LANES_MAX),
             clock: Arc::clone(&world.clock),
             observer,
         };
@@ -211,6 +213,30 @@ impl Connection {
             Link::Quic(link) => Box::pin(laned::drive(parts, *link)),
         };
         (session, driver)
+    }
+
+    /// Says welcome to a bulk lane of a session, and adds it there.
+    ///
+    /// # Errors
+    ///
+    /// The transport broke.
+    pub async fn welcome_to(
+        mut self,
+        session: &Session,
+        welcome: &Welcome,
+    ) -> io::Result<Option<Driver>> {
+        self.send(&welcome.to_frame()).await?;
+        Ok(self.join(session))
+    }
+
+    /// Makes the connection a bulk lane of a session, after a welcome to it. `None`: it
+    /// takes none, and the connection is dropped.
+    pub fn join(self, session: &Session) -> Option<Driver> {
+        let Link::WebSocket { websocket, unread } = self.link else {
+            return None;
+        };
+        let parts = session.attach_bulk(self.transport)?;
+        Some(Box::pin(framed::drive(parts, *websocket, unread)))
     }
 
     async fn send(&mut self, frame: &Frame) -> io::Result<()> {

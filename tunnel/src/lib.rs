@@ -32,7 +32,7 @@ pub mod world;
 pub use crypto::{KeyPair, install_crypto_provider, random_bytes, sha256};
 pub use dial::{
     Credential, DialError, DialOptions, DialTally, Dialled, TransportChoice, Trust, dial,
-    dial_counting,
+    dial_bulk, dial_counting,
 };
 pub use names::look_up_without_libraries;
 pub use notify::{Notifier, Pulse};

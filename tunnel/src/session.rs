@@ -19,7 +19,7 @@ use wire::{
     id::{RequestId, SessionId, Side},
     limits::OPEN_TIMEOUT,
     message::{self, control},
-    session::{ConnectionOptions, OpenOptions},
+    session::{BulkOptions, ConnectionOptions, OpenOptions},
     target::Target,
     transport::Transport,
 };
@@ -47,6 +47,8 @@ pub struct SessionOptions {
     pub heartbeat_idle: Duration,
     /// The seam to time.
     pub clock: Arc<dyn crate::world::Clock>,
+    /// How many bulk lanes it may have, as agreed in the handshake.
+    pub bulk_lanes_max: usize,
     /// Told of what metrics count.
     pub observer: Arc<dyn Observe>,
 }
@@ -151,19 +153,44 @@ impl Session {
     /// Sets a session up over one connection, and gives what a driver needs.
     pub(crate) fn new(options: &SessionOptions) -> (Self, DriverParts) {
         let mut machine = wire::session::Session::new(options.side);
+        machine.allow_bulk(BulkOptions::lanes(options.bulk_lanes_max));
         let connection = ConnectionOptions {
             transport: options.transport,
             heartbeat_idle: options.heartbeat_idle,
         };
         let now = options.clock.now();
         let connection = machine.attach(now, connection);
-        let shared = Arc::new(Shared::new(machine, options, now));
+        let shared = Arc::new(Shared::new(machine, connection, options, now));
         let session = Self {
             owner: Arc::new(Owner {
                 shared: Arc::clone(&shared),
             }),
         };
         (session, DriverParts { shared, connection })
+    }
+
+    /// Adds a bulk lane, and gives what its driver needs. `None`: the session takes none.
+    pub(crate) fn attach_bulk(&self, transport: Transport) -> Option<DriverParts> {
+        let shared = self.shared();
+        let now = shared.clock.now();
+        let connection = shared.with(|state| {
+            let options = ConnectionOptions::of(transport);
+            let connection = state.machine.attach_bulk(now, options)?;
+            state.add_bulk(connection);
+            Some(connection)
+        })?;
+        let shared = Arc::clone(shared);
+        Some(DriverParts { shared, connection })
+    }
+
+    /// Waits until a further bulk lane would be of use at either end, or for ever: the
+    /// dialler is to [dial one](crate::dial::dial_bulk). The peer's wish is heard while
+    /// [control messages](Self::recv_control) are.
+    pub async fn bulk_wanted(&self) {
+        let shared = self.shared();
+        shared
+            .is_told(|state| std::mem::take(&mut state.is_bulk_wanted).then_some(()))
+            .await;
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -279,6 +306,9 @@ impl Session {
             })
             .await?;
             match message::Control::decode(bytes).map(|control| control.message) {
+                Ok(Some(control::Message::BulkLaneRequest(_))) => {
+                    self.shared().with(|state| self.shared().want_bulk(state));
+                }
                 Ok(Some(message)) => return Some(message),
                 Ok(None) => tracing::debug!("control message of a newer peer skipped"),
                 Err(_) => self.close(CloseCode::ProtocolViolation, "malformed control message"),
@@ -337,11 +367,16 @@ pub(crate) struct DriverParts {
 }
 
 impl DriverParts {
-    /// The connection broke: without another one the session is over.
+    /// The connection broke: without another one the session is over. A bulk lane's end
+    /// is no more than that.
     pub(crate) fn lost(&self, reason: &str) {
         self.shared.with(|state| {
-            state.machine.detach(self.connection);
-            state.machine.abort(CloseCode::ConnectionLost, reason);
+            if state.is_bulk(self.connection) {
+                state.leave_bulk(self.connection);
+            } else {
+                state.machine.detach(self.connection);
+                state.machine.abort(CloseCode::ConnectionLost, reason);
+            }
         });
     }
 
@@ -353,8 +388,8 @@ impl DriverParts {
             .with(|state| state.machine.close(CloseCode::ProtocolViolation, &reason));
     }
 
-    /// Works on the state without waking the driver, which is the caller.
+    /// Works on the state without waking this connection's driver, which is the caller.
     pub(crate) fn drive<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
-        self.shared.drive(work)
+        self.shared.drive(self.connection, work)
     }
 }

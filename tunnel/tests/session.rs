@@ -71,6 +71,7 @@ fn welcome() -> Welcome {
         environment: "berlin".into(),
         reconnect_window: Duration::ZERO,
         heartbeat_idle: Duration::ZERO,
+        bulk_lanes_max: 0,
     }
 }
 

@@ -226,6 +226,8 @@ codes! {
     InternalError = 11, "internal_error";
     /// The relay is draining and takes no new session.
     Draining = 12, "draining";
+    /// The session that a bulk lane is for is not live here.
+    SessionUnknown = 13, "session_unknown";
 }
 
 impl RefusalCode {
@@ -240,9 +242,11 @@ impl RefusalCode {
             }
             Self::CredentialInvalid => Retry::Never,
             Self::BadProof | Self::BadHello => Retry::After(Duration::from_secs(60)),
-            Self::Overloaded | Self::InternalError | Self::Draining | Self::Unknown(_) => {
-                Retry::Backoff
-            }
+            Self::Overloaded
+            | Self::InternalError
+            | Self::Draining
+            | Self::SessionUnknown
+            | Self::Unknown(_) => Retry::Backoff,
         }
     }
 
@@ -266,7 +270,9 @@ impl RefusalCode {
             Self::VersionUnsupported => "update the agent or the relay",
             Self::CredentialInvalid => "check STERNLINE_API_TOKEN",
             Self::BadHello => "update the agent or the relay; if it stays, report it",
-            Self::Overloaded | Self::Draining => "nothing: it is tried again by itself",
+            Self::Overloaded | Self::Draining | Self::SessionUnknown => {
+                "nothing: it is tried again by itself"
+            }
             Self::InternalError => "the vendor's relay log says more",
             Self::Unknown(_) => "update this program to learn what the code means",
         }

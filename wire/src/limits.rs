@@ -104,6 +104,23 @@ pub const HEARTBEAT_ANSWER_MIN: Duration = Duration::from_secs(3);
 /// within 38 s on the slowest.
 pub const HEARTBEAT_ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// Bulk lanes of a session over WebSocket at most: as many cores as one session may take
+/// at either end.
+pub const BULK_LANES_MAX: usize = 4;
+
+/// A stream that has sent so much within [`BULK_SPAN`] is heavy: more than any page, log or
+/// query, and little of an image.
+pub const BULK_BYTES: u64 = 8 * 1024 * 1024;
+
+/// See [`BULK_BYTES`]: a path of 10 Mbit/s takes 6.7 s for as much.
+pub const BULK_SPAN: Duration = Duration::from_secs(8);
+
+/// How long a bulk lane that was asked for is waited for before it is asked for again.
+pub const BULK_ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// A bulk lane that carries nothing for so long is given up.
+pub const BULK_IDLE: Duration = Duration::from_secs(30);
+
 /// An acknowledgement that nothing else carried is sent after this delay.
 pub const ACK_DELAY: Duration = Duration::from_millis(25);
 

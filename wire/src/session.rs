@@ -19,7 +19,8 @@
 //! for each stream). The contract of a stream is the same on both. Offsets are
 //! absolute and unacknowledged bytes are kept, so that a stream continues on another
 //! connection where the peer's [`Resume`](crate::frame::Resume) says. One connection
-//! serves at a time: a further one takes the place of the former.
+//! serves at a time: a further one takes the place of the former. A framed one may have
+//! bulk lanes beside it ([`attach_bulk`](Session::attach_bulk)), which end with it.
 //!
 //! Of a lane, whoever drives it calls [`poll_lane`](Session::poll_lane) when it has
 //! the lane (its own after [`Event::LaneWanted`], the peer's after
@@ -45,6 +46,7 @@ use crate::{
     },
 };
 
+mod bulk;
 mod command;
 mod connection;
 mod heartbeat;
@@ -60,6 +62,7 @@ mod send;
 mod stream;
 mod window;
 
+pub use bulk::BulkOptions;
 pub use connection::{ConnectionKind, ConnectionOptions};
 pub use message::{Pieces, PutMessage};
 pub use occupancy::Occupancy;
@@ -67,7 +70,6 @@ pub use output::{Lane, LaneOutput};
 pub use recv::Read;
 
 use connection::Connection;
-use schedule::Scheduler;
 use seen::Seen;
 use stream::{Notice, Notices, Stream};
 use window::Window;
@@ -164,6 +166,10 @@ pub enum Event {
     RoundTrip(Duration),
     /// The peer was silent until the deadline: drop the connection, then detach it.
     ConnectionDead(ConnectionId),
+    /// A heavy stream would have a further bulk lane: the dialler is to dial one.
+    BulkWanted,
+    /// Nobody uses a bulk lane any more: detach it, and drop it.
+    BulkIdle(ConnectionId),
     /// The session is over. The last event.
     Closed(Closed),
 }
@@ -218,8 +224,9 @@ pub struct Session {
 
     connections: BTreeMap<ConnectionId, Box<Connection>>,
     next_connection: u64,
+    bulk: BulkOptions,
+    bulk_asked_at: Option<Instant>,
 
-    scheduler: Scheduler,
     notices: Notices,
     /// Streams whose acknowledgement waits, and until when.
     acks: VecDeque<StreamId>,
@@ -263,7 +270,8 @@ impl Session {
             settled_acks: Vec::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
-            scheduler: Scheduler::default(),
+            bulk: BulkOptions::lanes(0),
+            bulk_asked_at: None,
             notices: Notices::default(),
             acks: VecDeque::new(),
             ack_deadline: None,
@@ -332,13 +340,21 @@ impl Session {
 
     /// The smoothed round trip of the newest connection.
     pub fn rtt(&self) -> Option<Duration> {
-        self.connections.values().next_back()?.heartbeat.rtt()
+        self.main()?.heartbeat.rtt()
     }
 
     /// The shortest round trip of the newest connection. Windows go by it: by the
     /// smoothed one, what waits in the path would call for more of it.
     fn rtt_min(&self) -> Option<Duration> {
-        self.connections.values().next_back()?.heartbeat.rtt_min()
+        self.main()?.heartbeat.rtt_min()
+    }
+
+    /// The newest connection that is no bulk lane.
+    fn main(&self) -> Option<&Connection> {
+        let mut connections = self.connections.values().rev();
+        connections
+            .find(|connection| !connection.is_bulk())
+            .map(|connection| &**connection)
     }
 
     /// When something was last heard on any connection.
@@ -371,7 +387,7 @@ impl Session {
         self.connections
             .iter()
             .rev()
-            .find(|(_, connection)| connection.is_ready())
+            .find(|(_, connection)| connection.is_ready() && !connection.is_bulk())
             .map(|(id, _)| *id)
     }
 
@@ -390,7 +406,6 @@ impl Session {
             self.events.push_back(Event::Writable(*id));
         }
         self.connections.clear();
-        self.scheduler.clear();
         self.events.push_back(Event::Closed(closed.clone()));
         self.closed = Some(closed);
     }
@@ -442,10 +457,11 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        let Some(connection) = stream.connection.and_then(|id| self.connections.get(&id)) else {
+        let on = stream.connection;
+        let Some(connection) = on.and_then(|on| self.connections.get_mut(&on)) else {
             return;
         };
-        if stream.is_scheduled {
+        if stream.is_scheduled || stream.moving_to.is_some() {
             return;
         }
         if !stream.has_output(credit) {
@@ -457,7 +473,7 @@ impl Session {
         }
         stream.is_scheduled = true;
         match connection.kind {
-            ConnectionKind::Framed => self.scheduler.activate(id),
+            ConnectionKind::Framed => connection.scheduler.activate(id),
             ConnectionKind::Laned => self.events.push_back(Event::LaneReady(id)),
         }
     }
@@ -489,7 +505,9 @@ impl Session {
             self.session_blocked = Vec::new();
             self.settled_acks.shrink_to_fit();
             self.acks.shrink_to_fit();
-            self.scheduler.give_back();
+            for connection in self.connections.values_mut() {
+                connection.scheduler.give_back();
+            }
         }
     }
 

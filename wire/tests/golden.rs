@@ -183,6 +183,7 @@ fn dialler() -> DiallerHandshake {
             start_counter: 7,
         },
         heartbeat_idle: std::time::Duration::from_secs(25),
+        bulk_lane_of: None,
     };
     DiallerHandshake::new(EXPORTER, Some(RELAY), hello)
 }
@@ -205,6 +206,7 @@ fn welcome() -> Welcome {
         environment: "berlin".into(),
         reconnect_window: std::time::Duration::from_secs(20),
         heartbeat_idle: std::time::Duration::from_secs(25),
+        bulk_lanes_max: 0,
     }
 }
 

@@ -207,5 +207,6 @@ fn welcome() -> Welcome {
         environment: "berlin".into(),
         reconnect_window: Duration::ZERO,
         heartbeat_idle: Duration::ZERO,
+        bulk_lanes_max: 0,
     }
 }

@@ -51,6 +51,7 @@ pub(super) struct SessionSeries {
     closes: IntCounterVec,
     ages: HistogramVec,
     gaps: HistogramVec,
+    bulk_lanes: IntGauge,
 }
 
 impl SessionSeries {
@@ -86,6 +87,11 @@ impl SessionSeries {
                 &["transport"],
                 &GAP_SECONDS,
             )?,
+            bulk_lanes: declare.gauge(
+                "bulk_lanes",
+                "Connections at this moment that agents have added to their sessions for \
+                 the bytes of heavy streams.",
+            )?,
         };
         for role in Role::ALL {
             for code in CloseCode::ALL {
@@ -116,6 +122,12 @@ impl Metrics {
         guard
     }
 
+    /// A bulk lane was added to a session; it counts until the guard is dropped.
+    pub fn bulk_lane_opened(&self) -> BulkLaneGuard {
+        self.session.bulk_lanes.inc();
+        BulkLaneGuard(self.session.bulk_lanes.clone())
+    }
+
     /// A heartbeat was answered.
     pub fn heartbeat_rtt(&self, transport: Transport, rtt: Duration) {
         self.session
@@ -142,6 +154,16 @@ impl Metrics {
             .gaps
             .with_label_values(&[transport.as_str()])
             .observe(gap.as_secs_f64());
+    }
+}
+
+/// Counts a bulk lane for as long as it lives.
+#[derive(Debug)]
+pub struct BulkLaneGuard(IntGauge);
+
+impl Drop for BulkLaneGuard {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

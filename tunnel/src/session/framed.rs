@@ -89,10 +89,7 @@ enum Step {
 impl Framed {
     /// Ready when the session is over: with the reason where the connection broke.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
-        self.parts.drive(|state| match &mut state.driver_waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        });
+        self.wait(cx, false);
         for _ in 0..TURN {
             let read = self.poll_read(cx);
             let wrote = self.poll_write(cx);
@@ -100,12 +97,25 @@ impl Framed {
                 (Step::Lost(reason), _) | (_, Step::Lost(reason)) => {
                     return Poll::Ready(Some(reason));
                 }
-                (Step::Idle, Step::Idle) => return self.poll_timer(cx),
+                (Step::Idle, Step::Idle) => {
+                    if self.has_queued {
+                        self.wait(cx, true);
+                    }
+                    return self.poll_timer(cx);
+                }
                 (Step::Progress, _) | (_, Step::Progress) => {}
             }
         }
         cx.waker().wake_by_ref();
         self.poll_timer(cx)
+    }
+
+    /// Has the task woken for what the machine has to say, unless it is the socket that
+    /// keeps it from saying so.
+    fn wait(&self, cx: &Context<'_>, is_blocked: bool) {
+        let connection = self.parts.connection;
+        self.parts
+            .drive(|state| state.await_driver(connection, cx.waker(), is_blocked));
     }
 
     /// Encrypts what the machine has to say, and sends it.
@@ -196,7 +206,13 @@ impl Framed {
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
         loop {
             let now = self.clock.now();
+            let connection = self.parts.connection;
             let (is_over, is_due, deadline) = self.parts.drive(|state| {
+                if state.is_bulk(connection) {
+                    // Time is the business of the session's own connection.
+                    let is_over = !state.machine.has_connection(connection);
+                    return (is_over, false, None);
+                }
                 let due = state.machine.poll_timeout().filter(|due| *due <= now);
                 if due.is_some() {
                     state.machine.handle_timeout(now);

@@ -161,8 +161,8 @@ async fn wait(parts: &DriverParts, deadline: Option<Instant>) {
             return Poll::Ready(());
         }
         parts.drive(|state| {
-            state.driver_waker = Some(cx.waker().clone());
-            if state.machine.has_output() || state.machine.closed().is_some() {
+            state.await_driver(parts.connection, cx.waker(), false);
+            if state.machine.has_output(parts.connection) || state.machine.closed().is_some() {
                 return Poll::Ready(());
             }
             // The deadline was read before: it may have come nearer since.

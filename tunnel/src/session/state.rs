@@ -10,12 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use prost::Message as _;
 use tokio::sync::Notify;
 use wire::{
     close::CloseCode,
     frame::{Goaway, Open},
-    id::{SessionId, StreamId},
+    id::{ConnectionId, SessionId, Side, StreamId},
     limits::CONTROL_BACKLOG_MAX,
+    message::{BulkLaneRequest, Control, control},
     session::Event,
     transport::Transport,
 };
@@ -64,7 +66,11 @@ pub(crate) struct State {
     pub(crate) control_waker: Option<Waker>,
     pub(crate) open_wakers: Vec<Waker>,
     /// Who drives the connection's control lane or its only pipe.
-    pub(crate) driver_waker: Option<Waker>,
+    pub(crate) driver: Driver,
+    /// Who drives each bulk lane.
+    pub(crate) bulk_drivers: Vec<Driver>,
+    /// A further bulk lane would be of use.
+    pub(crate) is_bulk_wanted: bool,
     /// Streams opened here that need a lane (laned connections).
     pub(crate) lanes_wanted: VecDeque<StreamId>,
     pub(crate) lane_opener_waker: Option<Waker>,
@@ -74,6 +80,29 @@ pub(crate) struct State {
     pub(crate) goaway: Option<Box<Goaway>>,
     pub(crate) last_rtt: Option<Duration>,
     pub(crate) last_heard: Instant,
+}
+
+/// Who drives one connection, and waits.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    connection: ConnectionId,
+    waker: Option<Waker>,
+    /// It waits for its socket: what there is to send is sent once that has room.
+    is_blocked: bool,
+}
+
+impl Driver {
+    fn of(connection: ConnectionId) -> Self {
+        Self {
+            connection,
+            waker: None,
+            is_blocked: false,
+        }
+    }
+
+    fn wake(&mut self) {
+        wake(&mut self.waker);
+    }
 }
 
 /// Who waits for a stream, and whether its far end has reached the target.
@@ -88,6 +117,7 @@ pub(crate) struct Waiters {
 impl Shared {
     pub(crate) fn new(
         machine: wire::session::Session,
+        connection: ConnectionId,
         options: &SessionOptions,
         now: Instant,
     ) -> Self {
@@ -104,7 +134,9 @@ impl Shared {
                 controls: VecDeque::new(),
                 control_waker: None,
                 open_wakers: Vec::new(),
-                driver_waker: None,
+                driver: Driver::of(connection),
+                bulk_drivers: Vec::new(),
+                is_bulk_wanted: false,
                 lanes_wanted: VecDeque::new(),
                 lane_opener_waker: None,
                 lane_wakers: HashMap::new(),
@@ -117,34 +149,45 @@ impl Shared {
         }
     }
 
-    /// Works on the state for the application or a lane, and wakes the driver where
-    /// that gave it something to do.
+    /// Works on the state for the application or a lane, and wakes the drivers that were
+    /// given something to do.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let timeout = state.machine.poll_timeout();
         let result = work(&mut state);
         self.dispatch(&mut state);
-        if state.machine.has_output() || state.machine.poll_timeout() != timeout {
-            wake(&mut state.driver_waker);
-        }
+        state.wake_drivers(None, timeout);
         result
     }
 
-    /// Works on the state for the driver.
-    pub(crate) fn drive<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+    /// Works on the state for the driver of a connection, and wakes those of others that
+    /// were given something to do.
+    pub(crate) fn drive<R>(
+        &self,
+        connection: ConnectionId,
+        work: impl FnOnce(&mut State) -> R,
+    ) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.bulk_drivers.is_empty() {
+            // There is no other.
+            let result = work(&mut state);
+            self.dispatch(&mut state);
+            return result;
+        }
+        let timeout = state.machine.poll_timeout();
         let result = work(&mut state);
         self.dispatch(&mut state);
+        state.wake_drivers(Some(connection), timeout);
         result
     }
 
     /// Waits until the state shows what is looked for, a goaway or the end.
-    pub(crate) async fn is_told<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
+    pub(crate) async fn is_told<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
             // Waiting begins before the look, so that nothing falls in between.
             let mut told = pin!(self.told.notified());
             told.as_mut().enable();
-            let seen = look(&self.state.lock().unwrap_or_else(PoisonError::into_inner));
+            let seen = look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
             if let Some(seen) = seen {
                 return seen;
             }
@@ -207,6 +250,15 @@ impl Shared {
                     state.last_rtt = state.machine.rtt();
                     self.observer.round_trip(rtt);
                 }
+                Event::BulkWanted => match state.machine.side() {
+                    Side::Dialler => self.want_bulk(state),
+                    // Only the peer can dial.
+                    Side::Acceptor => state.machine.send_control(bulk_lane_request()),
+                },
+                Event::BulkIdle(connection) => state.leave_bulk(connection),
+                Event::ConnectionDead(connection) if state.is_bulk(connection) => {
+                    state.leave_bulk(connection);
+                }
                 Event::ConnectionDead(_) => {
                     state.machine.abort(
                         CloseCode::HeartbeatTimeout,
@@ -218,12 +270,19 @@ impl Shared {
         }
     }
 
+    /// Has whoever can dial told that a bulk lane would be of use.
+    pub(crate) fn want_bulk(&self, state: &mut State) {
+        state.is_bulk_wanted = true;
+        self.told.notify_waiters();
+    }
+
     fn close(&self, state: &mut State) {
         self.told.notify_waiters();
         wake(&mut state.accept_waker);
         wake(&mut state.control_waker);
         wake(&mut state.lane_opener_waker);
-        wake(&mut state.driver_waker);
+        state.driver.wake();
+        state.bulk_drivers.iter_mut().for_each(Driver::wake);
         state.open_wakers.drain(..).for_each(Waker::wake);
         state
             .lane_wakers
@@ -238,6 +297,80 @@ impl Shared {
 }
 
 impl State {
+    /// Wakes drivers that have something to do: to send, to let time pass earlier than
+    /// before, or to end. All but who does the work at the moment.
+    fn wake_drivers(&mut self, except: Option<ConnectionId>, timeout: Option<Instant>) {
+        let Self {
+            machine,
+            driver,
+            bulk_drivers,
+            ..
+        } = self;
+        let is_wanted = |driver: &Driver| {
+            Some(driver.connection) != except
+                && !driver.is_blocked
+                && machine.has_output(driver.connection)
+        };
+        let is_sooner = match (machine.poll_timeout(), timeout) {
+            (Some(now), Some(before)) => now < before,
+            (now, before) => now.is_some() && before.is_none(),
+        };
+        if is_wanted(driver) || is_sooner && Some(driver.connection) != except {
+            driver.wake();
+        }
+        for driver in bulk_drivers {
+            if is_wanted(driver) {
+                driver.wake();
+            }
+        }
+    }
+
+    /// Notes that a driver waits, and whether for its socket alone.
+    pub(crate) fn await_driver(
+        &mut self,
+        connection: ConnectionId,
+        waker: &Waker,
+        is_blocked: bool,
+    ) {
+        let driver = if self.driver.connection == connection {
+            Some(&mut self.driver)
+        } else {
+            let mut drivers = self.bulk_drivers.iter_mut();
+            drivers.find(|driver| driver.connection == connection)
+        };
+        if let Some(driver) = driver {
+            driver.is_blocked = is_blocked;
+            match &mut driver.waker {
+                Some(present) => present.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+        }
+    }
+
+    /// Whether a connection is not the session's own.
+    pub(crate) fn is_bulk(&self, connection: ConnectionId) -> bool {
+        self.driver.connection != connection
+    }
+
+    /// Makes a place for the driver of a bulk lane.
+    pub(crate) fn add_bulk(&mut self, connection: ConnectionId) {
+        self.bulk_drivers.push(Driver::of(connection));
+        // One serves both ends, which mostly want it at the same time.
+        self.is_bulk_wanted = false;
+    }
+
+    /// Takes a bulk lane out of the session; its driver ends.
+    pub(crate) fn leave_bulk(&mut self, connection: ConnectionId) {
+        self.machine.detach(connection);
+        self.bulk_drivers.retain_mut(|driver| {
+            let stays = driver.connection != connection;
+            if !stays {
+                driver.wake();
+            }
+            stays
+        });
+    }
+
     /// Makes room for those who will wait for the stream.
     pub(crate) fn add_stream(&mut self, id: StreamId) {
         self.streams.insert(id, Waiters::default());
@@ -252,6 +385,12 @@ impl State {
             self.lane_wakers.shrink_to_fit();
         }
     }
+}
+
+fn bulk_lane_request() -> Bytes {
+    let message = control::Message::BulkLaneRequest(BulkLaneRequest {});
+    let message = Some(message);
+    Control { message }.encode_to_vec().into()
 }
 
 fn wake(waker: &mut Option<Waker>) {

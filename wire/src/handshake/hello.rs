@@ -30,6 +30,9 @@ pub struct Hello {
     pub credential: Credential,
     /// How long the dialler is silent at most when idle.
     pub heartbeat_idle: Duration,
+    /// The session of the same run that this connection is to be a bulk lane of, where the
+    /// session's welcome allows them; `None` begins a session.
+    pub bulk_lane_of: Option<SessionId>,
 }
 
 /// What the dialler shows.
@@ -87,6 +90,10 @@ impl Hello {
             software: self.software.clone(),
             credential: Some(credential),
             heartbeat_idle_ms: duration_to_ms(self.heartbeat_idle),
+            bulk_lane_of: self
+                .bulk_lane_of
+                .map(|session| session.as_bytes().to_vec())
+                .unwrap_or_default(),
         }
         .encode_to_vec()
     }
@@ -126,6 +133,10 @@ impl Hello {
             software: hello.software,
             credential,
             heartbeat_idle: Duration::from_millis(hello.heartbeat_idle_ms.into()),
+            bulk_lane_of: match &hello.bulk_lane_of[..] {
+                [] => None,
+                id => Some(SessionId::from_slice(id).ok_or_else(malformed)?),
+            },
         })
     }
 }
@@ -147,6 +158,8 @@ pub struct Welcome {
     pub reconnect_window: Duration,
     /// How long the acceptor lets an idle dialler be silent at most.
     pub heartbeat_idle: Duration,
+    /// How many bulk lanes the dialler may add to the session.
+    pub bulk_lanes_max: usize,
 }
 
 impl Welcome {
@@ -168,6 +181,7 @@ impl Welcome {
             environment: self.environment.clone(),
             reconnect_window_ms: duration_to_ms(self.reconnect_window),
             heartbeat_idle_ms: duration_to_ms(self.heartbeat_idle),
+            bulk_lanes_max: u32::try_from(self.bulk_lanes_max).unwrap_or(u32::MAX),
         };
         Frame::Welcome(welcome.encode_to_vec().into())
     }
@@ -189,6 +203,7 @@ impl Welcome {
             environment: welcome.environment,
             reconnect_window: Duration::from_millis(welcome.reconnect_window_ms.into()),
             heartbeat_idle: Duration::from_millis(welcome.heartbeat_idle_ms.into()),
+            bulk_lanes_max: usize::try_from(welcome.bulk_lanes_max).unwrap_or(usize::MAX),
         })
     }
 }

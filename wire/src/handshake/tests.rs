@@ -39,6 +39,7 @@ fn hello() -> Hello {
             start_counter: 1,
         },
         heartbeat_idle: Duration::from_secs(15),
+        bulk_lane_of: None,
     }
 }
 
@@ -149,6 +150,7 @@ fn a_welcome_and_a_refusal_read_back() {
         environment: "berlin".into(),
         reconnect_window: Duration::from_secs(20),
         heartbeat_idle: Duration::from_secs(25),
+        bulk_lanes_max: 0,
     };
     let refusal = Refusal {
         code: RefusalCode::TokenUsed,

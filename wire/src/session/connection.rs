@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{StreamReset, heartbeat::Heartbeat};
+use super::{StreamReset, heartbeat::Heartbeat, schedule::Scheduler};
 use crate::{
     frame::{Frame, ResumeStream},
     id::{Side, StreamId},
@@ -45,6 +45,10 @@ impl ConnectionOptions {
 pub(super) struct Connection {
     pub(super) kind: ConnectionKind,
     pub(super) heartbeat: Heartbeat,
+    /// Whose turn it is (framed connections).
+    pub(super) scheduler: Scheduler,
+    /// When a bulk lane was last of use; `None` for the session's own connection.
+    pub(super) bulk_used: Option<Instant>,
     pub(super) is_close_sent: bool,
     /// What was received before, to be told first.
     pub(super) resume_out: VecDeque<Frame>,
@@ -79,6 +83,8 @@ impl Connection {
         Self {
             kind,
             heartbeat: Heartbeat::new(now, side, options.transport, options.heartbeat_idle),
+            scheduler: Scheduler::default(),
+            bulk_used: None,
             is_close_sent: false,
             resume_out: VecDeque::new(),
             resume_in: None,
@@ -91,8 +97,20 @@ impl Connection {
         self.resume_in.is_none()
     }
 
-    /// Whether there is something of the connection's own to send.
+    /// Whether it carries the bytes of heavy streams and nothing else.
+    pub(super) const fn is_bulk(&self) -> bool {
+        self.bulk_used.is_some()
+    }
+
+    /// A bulk lane has carried something.
+    pub(super) const fn note_used(&mut self, now: Instant) {
+        if let Some(used) = &mut self.bulk_used {
+            *used = now;
+        }
+    }
+
+    /// Whether there is something to send that belongs to this connection alone.
     pub(super) fn has_output(&self) -> bool {
-        self.heartbeat.has_output() || !self.resume_out.is_empty()
+        self.heartbeat.has_output() || !self.resume_out.is_empty() || !self.scheduler.is_empty()
     }
 }

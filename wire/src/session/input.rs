@@ -37,10 +37,17 @@ impl Session {
         };
         connection.heartbeat.on_heard(now);
         let is_framed = connection.kind == ConnectionKind::Framed;
+        let is_bulk = connection.is_bulk();
+        if is_bulk {
+            Self::check_bulk(&frame)?;
+        }
         match frame {
             Frame::Ping(sequence) => connection.heartbeat.on_ping(sequence),
             Frame::Pong(sequence) => {
-                if let Some(rtt) = connection.heartbeat.on_pong(now, sequence) {
+                // What a lane measures is its own queue.
+                if let Some(rtt) = connection.heartbeat.on_pong(now, sequence)
+                    && !is_bulk
+                {
                     self.events.push_back(Event::RoundTrip(rtt));
                 }
             }
@@ -59,6 +66,7 @@ impl Session {
                 self.handle_open(now, on, open)?;
             }
             Frame::Data { id, offset, bytes } if is_framed => {
+                connection.note_used(now);
                 self.handle_data(now, id, offset, bytes)?;
             }
             Frame::Finish { id, size } if is_framed => self.handle_finish(id, size)?,
@@ -180,6 +188,7 @@ impl Session {
                 self.events.push_back(Event::ConnectionDead(*id));
             }
         }
+        self.note_idle_lanes(now);
     }
 
     /// When [`Self::handle_timeout`] is to be called at the latest.
@@ -460,6 +469,7 @@ impl Session {
         if is_reset_due {
             self.notify(id, |notice| notice.reset = true);
         }
+        self.finish_move(id);
         if offset == OFFSET_MAX {
             // A lane whose direction was broken off can be aborted.
             self.wake_lane(id, on);

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Closed, ConnectionKind, Event, Session,
     message::PutMessage,
+    schedule::Scheduler,
     stream::{Notice, Opening, Stream},
 };
 use crate::{
@@ -58,49 +59,52 @@ impl Session {
         out: &mut impl PutMessage,
     ) -> bool {
         self.put_connection_frames(now, on, out);
+        let Some(connection) = self.connections.get(&on) else {
+            return !out.is_empty();
+        };
+        let is_bulk = connection.is_bulk();
+        let is_framed = connection.kind == ConnectionKind::Framed;
         // The peer must know what was received here before anything else.
-        let is_told = self
-            .connections
-            .get(&on)
-            .is_some_and(|connection| connection.resume_out.is_empty());
-        if is_told && self.primary() == Some(on) && self.closing.is_none() {
-            self.put_session_frames(out);
-            self.put_notices(out);
-            let is_framed = self
-                .connections
-                .get(&on)
-                .is_some_and(|connection| connection.kind == ConnectionKind::Framed);
-            if is_framed {
-                self.put_streams(out);
+        let is_told = connection.resume_out.is_empty();
+        if is_told && self.closing.is_none() {
+            let is_primary = self.primary() == Some(on);
+            if is_primary {
+                self.put_session_frames(out);
+                self.put_notices(out);
+            }
+            if is_framed && (is_primary || is_bulk) {
+                self.put_streams(now, on, out);
             }
         }
-        self.put_close(on, out);
+        if !is_bulk {
+            self.put_close(on, out);
+        }
         !out.is_empty()
     }
 
-    /// Whether [`Self::poll_transmit`] may have something for some connection, apart
-    /// from what [`Self::poll_timeout`] announces.
-    pub fn has_output(&self) -> bool {
-        if self
-            .connections
-            .values()
-            .any(|connection| connection.has_output())
-        {
-            return true;
+    /// Whether [`Self::poll_transmit`] may have something for a connection, apart from
+    /// what [`Self::poll_timeout`] announces.
+    pub fn has_output(&self, on: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get(&on) else {
+            return false;
+        };
+        if connection.is_bulk() {
+            return self.closing.is_none() && connection.has_output();
         }
         if self.closing.is_some() {
-            return self
-                .connections
-                .values()
-                .any(|connection| !connection.is_close_sent);
+            return !connection.is_close_sent;
         }
         let has_any = self.session_credit_due
             || self.goaway.is_some()
             || !self.controls.is_empty()
             || !self.notices.is_empty()
-            || !self.settled_acks.is_empty()
-            || !self.scheduler.is_empty();
-        has_any && self.primary().is_some()
+            || !self.settled_acks.is_empty();
+        connection.has_output() || has_any && self.primary() == Some(on)
+    }
+
+    /// Whether the connection is one of the session's. One that is not is to be dropped.
+    pub fn has_connection(&self, on: ConnectionId) -> bool {
+        self.connections.contains_key(&on)
     }
 
     /// Heartbeats, and what was received before.
@@ -179,11 +183,11 @@ impl Session {
     }
 
     /// Opens, bytes and finishes, in the scheduler's order.
-    fn put_streams(&mut self, out: &mut impl PutMessage) {
-        while let Some(id) = self.scheduler.next() {
+    fn put_streams(&mut self, now: Instant, on: ConnectionId, out: &mut impl PutMessage) {
+        while let Some(id) = self.scheduler(on).and_then(Scheduler::next) {
             let room = MESSAGE_BYTES_MAX.saturating_sub(out.len());
             if room < ROOM_MIN + DATA_HEADER_BYTES_MAX {
-                self.scheduler.put_back(id);
+                self.put_back(on, id);
                 break;
             }
             let wants_open = self
@@ -197,11 +201,22 @@ impl Session {
                     frame::encode(&open, out.head());
                     self.note_open_sent(id);
                 } else {
-                    self.scheduler.put_back(id);
+                    self.put_back(on, id);
                     break;
                 }
             }
-            self.put_stream_bytes(id, out);
+            self.put_stream_bytes(now, (on, id), out);
+        }
+    }
+
+    fn scheduler(&mut self, on: ConnectionId) -> Option<&mut Scheduler> {
+        let connection = self.connections.get_mut(&on)?;
+        Some(&mut connection.scheduler)
+    }
+
+    fn put_back(&mut self, on: ConnectionId, id: StreamId) {
+        if let Some(scheduler) = self.scheduler(on) {
+            scheduler.put_back(id);
         }
     }
 
@@ -240,9 +255,16 @@ impl Session {
         }
     }
 
-    fn put_stream_bytes(&mut self, id: StreamId, out: &mut impl PutMessage) {
+    fn put_stream_bytes(
+        &mut self,
+        now: Instant,
+        (on, id): (ConnectionId, StreamId),
+        out: &mut impl PutMessage,
+    ) {
         let credit = self.session_credit();
-        let is_alone = self.scheduler.is_empty();
+        let is_alone = self
+            .scheduler(on)
+            .is_none_or(|scheduler| scheduler.is_empty());
         let room = MESSAGE_BYTES_MAX.saturating_sub(out.len());
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
@@ -257,10 +279,17 @@ impl Session {
         let length = usize_min(stream.send.sendable(credit), turn);
         if length > 0 {
             codec::put_data_header(out.head(), id, stream.send.cursor(), length);
-            let sent = self
-                .update(id, |stream| stream.send.put(length, out))
-                .unwrap_or(0);
+            let heavy_bytes = self.bulk.heavy_bytes;
+            let (sent, is_heavy) = self
+                .update(id, |stream| {
+                    let is_heavy = stream.pace.note(now, length as u64, heavy_bytes);
+                    (stream.send.put(length, out), is_heavy)
+                })
+                .unwrap_or_default();
             self.count_sent(id, length as u64, sent);
+            if is_heavy {
+                self.note_heavy(now, id);
+            }
         }
         let has_room = MESSAGE_BYTES_MAX.saturating_sub(out.len()) > DATA_HEADER_BYTES_MAX;
         if let Some(stream) = self.streams.get_mut(&id)
@@ -270,18 +299,24 @@ impl Session {
             let size = stream.send.note_finish();
             frame::encode(&Frame::Finish { id, size }, out.head());
         }
-        self.reschedule(id);
+        if let Some(connection) = self.connections.get_mut(&on) {
+            connection.note_used(now);
+        }
+        self.reschedule(on, id);
     }
 
     /// A stream that has had its turn goes behind the others while it has more.
-    fn reschedule(&mut self, id: StreamId) {
+    fn reschedule(&mut self, on: ConnectionId, id: StreamId) {
         let credit = self.session_credit();
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        if stream.has_output(credit) {
+        let is_moving = stream.moving_to.is_some() || stream.connection != Some(on);
+        if !is_moving && stream.has_output(credit) {
             stream.is_scheduled = true;
-            self.scheduler.requeue(id);
+            if let Some(scheduler) = self.scheduler(on) {
+                scheduler.requeue(id);
+            }
         } else {
             self.schedule(id);
         }
@@ -378,7 +413,7 @@ impl Session {
         if self
             .connections
             .values()
-            .all(|connection| connection.is_close_sent)
+            .all(|connection| connection.is_close_sent || connection.is_bulk())
         {
             self.end(Closed {
                 code,

@@ -53,7 +53,18 @@ impl Session {
 
     /// Removes a connection that is lost. Its streams wait for another; a session
     /// that was closing is over.
+    ///
+    /// The streams of a bulk lane go on over the session's own connection, without which
+    /// no lane remains.
     pub fn detach(&mut self, id: ConnectionId) {
+        let is_bulk = self
+            .connections
+            .get(&id)
+            .is_some_and(|connection| connection.is_bulk());
+        if is_bulk {
+            self.connections.remove(&id);
+            return self.leave_bulk(id);
+        }
         self.remove(id);
         if self.connections.is_empty()
             && let Some((code, reason)) = self.closing.clone()
@@ -66,11 +77,13 @@ impl Session {
         if self.connections.remove(&id).is_none() {
             return;
         }
+        self.connections
+            .retain(|_, connection| !connection.is_bulk());
         for stream in self.streams.values_mut() {
             stream.connection = None;
+            stream.moving_to = None;
             stream.is_scheduled = false;
         }
-        self.scheduler.clear();
         self.session_blocked.clear();
         // Lanes that nobody has heard of yet are lost with the connection.
         self.events

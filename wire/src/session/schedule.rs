@@ -59,11 +59,6 @@ impl Scheduler {
         self.new.shrink_to_fit();
         self.old.shrink_to_fit();
     }
-
-    pub(super) fn clear(&mut self) {
-        self.new.clear();
-        self.old.clear();
-    }
 }
 
 #[cfg(test)]

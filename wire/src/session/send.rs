@@ -77,6 +77,11 @@ impl SendHalf {
         self.written - self.acked
     }
 
+    /// Whether the peer has all that was sent on the present connection.
+    pub(super) const fn is_all_acknowledged(&self) -> bool {
+        self.acked >= self.cursor
+    }
+
     pub(super) const fn cursor(&self) -> u64 {
         self.cursor
     }
@@ -242,6 +247,14 @@ impl SendHalf {
         // A reset that becomes due with it is told with all else that is told again.
         self.is_break_due();
         Ok(())
+    }
+
+    /// Goes back to what the peer has acknowledged, to send the rest again.
+    pub(super) fn send_again(&mut self) {
+        if self.is_delivering() {
+            self.finish_sent = false;
+            self.seek(self.acked);
+        }
     }
 
     fn seek(&mut self, offset: u64) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{StreamReset, recv::RecvHalf, send::SendHalf};
+use super::{StreamReset, bulk::Pace, recv::RecvHalf, send::SendHalf};
 use crate::{
     frame::Open,
     id::{ConnectionId, StreamId},
@@ -21,6 +21,9 @@ pub(super) struct Stream {
     pub(super) ack_waits: bool,
     /// Where the stream's bytes travel; `None` while there is no connection.
     pub(super) connection: Option<ConnectionId>,
+    /// Where they will, once nothing is under way; until then nothing more is sent.
+    pub(super) moving_to: Option<ConnectionId>,
+    pub(super) pace: Pace,
     /// The application holds it no more.
     pub(super) is_forgotten: bool,
     /// The application's last write was cut short by the backlog.
@@ -81,6 +84,8 @@ impl Stream {
             is_scheduled: false,
             ack_waits: false,
             connection,
+            moving_to: None,
+            pace: Pace::default(),
             is_forgotten: false,
             writer_waits: false,
             attach_from: None,

@@ -22,6 +22,9 @@ const STREAMS_MAX: usize = 12;
 /// all there is, and some take a mebibyte.
 const ROUNDS_MAX: usize = 400;
 
+/// What makes a stream heavy: few enough that many are.
+const HEAVY_BYTES: u64 = 30_000;
+
 /// What an application or the network does next. Streams are counted from those
 /// that the end knows, round and round.
 #[derive(Debug, Clone)]
@@ -56,6 +59,10 @@ pub(crate) enum Operation {
     },
     Connect {
         transport: Transport,
+    },
+    ConnectBulk,
+    CutBulk {
+        noticed: [bool; 2],
     },
 }
 
@@ -100,6 +107,8 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         1 => prop_oneof![Just(0_u64), 1..100_u64].prop_map(|ms| Operation::Latency { ms }),
         2 => any::<[bool; 2]>().prop_map(|noticed| Operation::Cut { noticed }),
         3 => transport().prop_map(|transport| Operation::Connect { transport }),
+        3 => Just(Operation::ConnectBulk),
+        2 => any::<[bool; 2]>().prop_map(|noticed| Operation::CutBulk { noticed }),
     ]
 }
 
@@ -168,6 +177,7 @@ impl Model {
     pub(crate) fn new(transport: Transport, jitter: u64) -> Self {
         let mut pair = Pair::over(transport);
         pair.jitter = jitter;
+        pair.allow_bulk(2, HEAVY_BYTES);
         // A session begins with its first connection attached at both ends.
         pair.run_for(pair.latency);
         Self {
@@ -199,6 +209,10 @@ impl Model {
             Operation::Latency { ms } => self.pair.latency = Duration::from_millis(ms),
             Operation::Cut { noticed } => self.pair.cut(noticed),
             Operation::Connect { transport } => self.pair.connect(transport),
+            Operation::ConnectBulk => {
+                self.pair.connect_bulk();
+            }
+            Operation::CutBulk { noticed } => self.pair.cut_bulk(noticed),
         }
         self.take_events();
         self.check_memory();

@@ -23,6 +23,9 @@ use wire::{
     transport::Transport,
 };
 
+#[path = "pair/bulk.rs"]
+mod bulk;
+
 /// The end that dials.
 pub(crate) const A: usize = 0;
 /// The end that accepts.
@@ -72,6 +75,9 @@ struct Link {
     pipes: [Pipe; 2],
     lanes: Vec<LaneLink>,
     is_cut: bool,
+    is_bulk: bool,
+    /// Bytes of all messages, by who wrote them.
+    bytes: [usize; 2],
 }
 
 /// Where an arrival comes from: link, lane, and who wrote it.
@@ -153,6 +159,8 @@ impl Pair {
             pipes: [Pipe::new(), Pipe::new()],
             lanes: Vec::new(),
             is_cut: false,
+            is_bulk: false,
+            bytes: [0; 2],
         });
         self.attach_later = Some((self.now + self.latency, options));
         self.pump();
@@ -186,7 +194,8 @@ impl Pair {
 
     /// The connection that an end was attached to last.
     pub(crate) fn connection(&self, end: usize) -> Option<ConnectionId> {
-        self.links.iter().rev().find_map(|link| link.on[end])
+        let mut links = self.links.iter().rev().filter(|link| !link.is_bulk);
+        links.find_map(|link| link.on[end])
     }
 
     /// Moves everything that can be sent into the network.
@@ -214,6 +223,7 @@ impl Pair {
                 self.links[link].pipes[end].len() < STEPS_MAX,
                 "sends for ever"
             );
+            self.links[link].bytes[end] += out.len();
             if !self.links[link].is_cut {
                 let last = self.links[link].pipes[end].back().map(|(last, _)| *last);
                 let at = last.map_or(self.now + self.latency, |last| {
@@ -240,6 +250,11 @@ impl Pair {
                         self.write_lane(end, link, lane);
                     }
                 }
+                Event::ConnectionDead(on) if self.drop_bulk(end, on) => {}
+                Event::BulkIdle(on) => {
+                    self.ends[end].events.push(event);
+                    self.drop_bulk(end, on);
+                }
                 Event::ConnectionDead(_) => {
                     self.ends[end].events.push(event);
                     self.detach(end);
@@ -252,7 +267,7 @@ impl Pair {
     fn open_lane(&mut self, end: usize, id: StreamId) {
         let Some(link) = (0..self.links.len())
             .rev()
-            .find(|link| self.links[*link].on[end].is_some())
+            .find(|link| self.links[*link].on[end].is_some() && !self.links[*link].is_bulk)
         else {
             return;
         };
@@ -403,7 +418,8 @@ impl Pair {
             self.attach_later = None;
             let on = self.ends[A].session.attach(self.now, options);
             self.ends[A].lanes.clear();
-            let link = self.links.len() - 1;
+            let link = self.links.iter().rposition(|link| !link.is_bulk);
+            let link = link.expect("the link that is attached");
             self.links[link].on[A] = Some(on);
             self.announce_waiting(link);
         }
