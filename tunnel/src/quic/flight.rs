@@ -19,9 +19,9 @@ use std::{
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
 
-/// What may be in flight on the shortest path: eight frames, so that neither end runs dry
+/// What may be in flight on the shortest path: four frames, so that neither end runs dry
 /// while the other is not scheduled.
-const FLIGHT_BYTES_MIN: u64 = 512 * 1024;
+const FLIGHT_BYTES_MIN: u64 = 256 * 1024;
 
 /// The fastest path that is filled: 8 Gbit/s, nearly twice what two cores move on loopback.
 const PATH_BYTES_PER_MICROSECOND: u64 = 1_000;
