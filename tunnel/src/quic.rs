@@ -27,6 +27,9 @@ use wire::{
 };
 
 mod flight;
+pub(crate) mod segments;
+
+use segments::Turns;
 
 /// Above the longest silence that our heartbeat allows (38 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -129,7 +132,7 @@ pub fn server(
     config.transport_config(Arc::new(transport()));
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key(secret)));
     endpoint.cid_generator(|| Box::new(RandomIds));
-    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
+    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(Turns))
 }
 
 /// Connection ids of random bytes. quinn's default keys them to the process and drops
