@@ -30,7 +30,7 @@ use wire::{handshake::EXPORTER_LABEL, limits::HANDSHAKE_TIMEOUT, transport::Tran
 use crate::{
     limits::{ACCEPT_PAUSE, HANDSHAKES_MAX, HTTPS_CONNECTIONS_MAX},
     metrics::Doorway,
-    session::Sessions,
+    session::{Sessions, Stay},
     tunnel_path::{self, RemoteAddr, TlsExporter},
 };
 
@@ -49,7 +49,7 @@ pub async fn run_tunnel_tcp(
             continue;
         };
         let (guests, acceptor) = (Arc::clone(&sessions), acceptor.clone());
-        sessions.tasks().spawn(async move {
+        let arrive = async move {
             let accepted_at = Instant::now();
             let switch = async {
                 let (tls, exporter) = accept_tls(&acceptor, tcp)
@@ -64,13 +64,12 @@ pub async fn run_tunnel_tcp(
                     Transport::Ws,
                 ))
             };
-            let switched = Box::pin(under_deadline(&guests, remote, switch)).await;
-            if let Some(connection) = switched {
-                guests
-                    .serve(connection, remote, accepted_at.into_std(), permit)
-                    .await;
-            }
-        });
+            let connection = under_deadline(&guests, remote, switch).await?;
+            guests
+                .shake_hands(connection, remote, accepted_at.into_std(), permit)
+                .await
+        };
+        sessions.spawn_visit(Box::pin(arrive));
     }
 }
 
@@ -111,7 +110,7 @@ pub async fn run_tunnel_quic(
             continue;
         }
         let (guests, secret) = (Arc::clone(&sessions), secret.clone());
-        sessions.tasks().spawn(async move {
+        let arrive = async move {
             let accepted_at = Instant::now();
             let remote = incoming.remote_address();
             let connect = async {
@@ -122,14 +121,18 @@ pub async fn run_tunnel_quic(
                 let connection = Connection::over_accepted_quic(connection).await;
                 Ok((connection.map_err(failed)?, farewell))
             };
-            let connected = Box::pin(under_deadline(&guests, remote, connect)).await;
-            if let Some((connection, farewell)) = connected {
-                let _slot = guests.farewells().keep(remote, farewell);
-                guests
-                    .serve(connection, remote, accepted_at.into_std(), permit)
-                    .await;
-            }
-        });
+            let (connection, farewell) = under_deadline(&guests, remote, connect).await?;
+            let place = guests.farewells().keep(remote, farewell);
+            let stay = guests
+                .shake_hands(connection, remote, accepted_at.into_std(), permit)
+                .await?;
+            let stay: Stay = Box::pin(async move {
+                let _place = place;
+                stay.await;
+            });
+            Some(stay)
+        };
+        sessions.spawn_visit(Box::pin(arrive));
     }
     endpoint.set_server_config(None);
     endpoint.wait_idle().await;
@@ -159,6 +162,7 @@ pub async fn run_https(
                     .await
                     .map_err(|error| ("tls_error", error))
             };
+            // Boxed: the connection may last, and what its handshake needs shall not.
             let switched = Box::pin(under_deadline(&guests, remote, switch)).await;
             if let Some((tls, exporter)) = switched {
                 let door = Door {
@@ -282,9 +286,6 @@ async fn accept_tls(
 }
 
 /// What a transport comes to in time; otherwise it is dropped, and counted.
-///
-/// Boxed by who calls it and awaited before the session: what a handshake needs, some
-/// kilobytes, is not kept for as long as the session is.
 async fn under_deadline<T>(
     sessions: &Sessions,
     remote: SocketAddr,

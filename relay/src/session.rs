@@ -9,6 +9,7 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -76,6 +77,10 @@ pub struct SessionParts {
     pub asks_figures: bool,
 }
 
+/// Serves a session until its end. Of its own, so that what the handshake needed, some
+/// kilobytes, is not kept for as long as the session is: who awaits it has dropped that.
+pub type Stay = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Whom the relay has let in.
 enum Guest {
     Agent(Admitted),
@@ -140,20 +145,32 @@ impl Sessions {
         &self.parts.farewells
     }
 
-    /// Shakes hands over a connection that came in at `accepted_at`, and serves its
-    /// session until the end. What is handed in as `permit` is dropped with the
-    /// handshake.
-    pub async fn serve<P>(
+    /// Spawns what a connection does: arrive, and stay. The task itself is two pointers,
+    /// since both are boxed before there is a task.
+    pub fn spawn_visit<F>(&self, arrive: Pin<Box<F>>)
+    where
+        F: Future<Output = Option<Stay>> + Send + 'static,
+    {
+        self.tasks.spawn(async move {
+            if let Some(stay) = arrive.await {
+                stay.await;
+            }
+        });
+    }
+
+    /// Shakes hands over a connection that came in at `accepted_at`, and gives what
+    /// serves its session until the end. What is handed in as `permit` is dropped with
+    /// the handshake.
+    pub async fn shake_hands<P>(
         self: &Arc<Self>,
         connection: Connection,
         remote: SocketAddr,
         accepted_at: Instant,
         permit: P,
-    ) {
+    ) -> Option<Stay> {
         let transport = connection.transport();
         let deadline = tokio::time::Instant::from_std(accepted_at + HANDSHAKE_TIMEOUT);
-        // Boxed, so that what a handshake needs is not kept for as long as the session is.
-        let handshake = Box::pin(self.handshake(connection));
+        let handshake = self.handshake(connection);
         let result = tokio::time::timeout_at(deadline, handshake).await;
         drop(permit);
         let taken = self
@@ -170,7 +187,9 @@ impl Sessions {
         };
         self.parts.metrics.handshake(transport, label, taken);
         match result {
-            Ok(Ok(Some(arrival))) => Box::pin(self.host(arrival, remote)).await,
+            Ok(Ok(Some(arrival))) => {
+                return Some(Box::pin(Arc::clone(self).host(arrival, remote)));
+            }
             // What has become part of a session ends with it.
             Ok(Ok(None)) => {}
             Ok(Err(failed)) => {
@@ -182,6 +201,7 @@ impl Sessions {
                 debug!(%remote, %transport, reason = label, "not admitted");
             }
         }
+        None
     }
 
     /// `None`: the connection has become a bulk lane of a session.
@@ -324,7 +344,7 @@ impl Sessions {
         }
     }
 
-    async fn host(self: &Arc<Self>, arrival: Arrival, remote: SocketAddr) {
+    async fn host(self: Arc<Self>, arrival: Arrival, remote: SocketAddr) {
         let Arrival {
             session,
             guest,
@@ -370,7 +390,7 @@ impl Sessions {
                 let _registration = self.parts.registry.register_operator(&session, guard);
                 debug!(principal = principal.name(), session_id = %session.id(), "operator came");
                 while let Some(incoming) = session.accept().await {
-                    let (sessions, principal) = (Arc::clone(self), principal.clone());
+                    let (sessions, principal) = (Arc::clone(&self), principal.clone());
                     self.tasks
                         .spawn(async move { sessions.forward(&principal, incoming).await });
                 }

@@ -47,20 +47,24 @@ pub fn answer(
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let guests = Arc::clone(sessions);
-    sessions.tasks().spawn(async move {
+    let arrive = async move {
         let accepted_at = Instant::now().into_std();
         let upgraded = upgrade.await.map_err(io::Error::other);
         match upgraded.and_then(websocket::upgraded) {
             Ok(websocket) => {
                 let connection = Connection::over_websocket(websocket, exporter, Transport::Ws443);
-                guests.serve(connection, remote, accepted_at, permit).await;
+                guests
+                    .shake_hands(connection, remote, accepted_at, permit)
+                    .await
             }
             Err(error) => {
                 guests.metrics().refused("http_error");
                 debug!(%remote, %error, "connection dropped");
+                None
             }
         }
-    });
+    };
+    sessions.spawn_visit(Box::pin(arrive));
     response.map(|()| Body::empty())
 }
 

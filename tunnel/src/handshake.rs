@@ -210,7 +210,7 @@ impl Connection {
             Link::WebSocket { websocket, unread } => {
                 Box::pin(framed::drive(parts, *websocket, unread))
             }
-            Link::Quic(link) => Box::pin(laned::drive(parts, *link)),
+            Link::Quic(link) => Box::pin(laned::drive(parts, *link, welcome.agent_id.is_some())),
         };
         (session, driver)
     }

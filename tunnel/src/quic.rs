@@ -27,6 +27,9 @@ use wire::{
 };
 
 mod flight;
+pub(crate) mod segments;
+
+use segments::Turns;
 
 /// Above the longest silence that our heartbeat allows (38 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,9 +45,14 @@ fn varint(value: u64) -> VarInt {
     VarInt::from_u64(value).unwrap_or(VarInt::MAX)
 }
 
-/// Streams that a peer may open once it has proven who it is: a relay opens them, an
-/// agent does not, so those of who accepted the connection are few at first.
-const ROOM_FIRST: [u64; 2] = [256, 16];
+/// Streams that a relay may open from the start to who has dialled it.
+const ROOM_OF_DIALLER: u64 = 256;
+
+/// Streams that an operator may open from the start to the relay that it has dialled.
+const ROOM_OF_ACCEPTOR: u64 = 16;
+
+/// The same for an agent, which opens none: 16 would take a kilobyte.
+const ROOM_FOR_AGENT: u64 = 1;
 
 /// Streams of a busy session may end and begin within a round trip: so many more than
 /// are open may be opened, where that many have been before.
@@ -60,12 +68,13 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Gives a peer that has proven who it is the session's first room.
-    pub(crate) fn give(connection: &Connection, side: Side) -> Self {
-        let [dialler, acceptor] = ROOM_FIRST;
+    /// Gives a peer that has proven who it is the session's first room. Whether it is
+    /// an agent is asked of who accepted the connection alone.
+    pub(crate) fn give(connection: &Connection, side: Side, is_agent: bool) -> Self {
         let streams = match side {
-            Side::Dialler => dialler,
-            Side::Acceptor => acceptor,
+            Side::Dialler => ROOM_OF_DIALLER,
+            Side::Acceptor if is_agent => ROOM_FOR_AGENT,
+            Side::Acceptor => ROOM_OF_ACCEPTOR,
         };
         connection.set_max_concurrent_bi_streams(varint(streams));
         connection.set_receive_window(varint(2 * SESSION_WINDOW_MAX_BYTES));
@@ -129,7 +138,7 @@ pub fn server(
     config.transport_config(Arc::new(transport()));
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key(secret)));
     endpoint.cid_generator(|| Box::new(RandomIds));
-    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
+    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(Turns))
 }
 
 /// Connection ids of random bytes. quinn's default keys them to the process and drops

@@ -23,6 +23,8 @@ use rustix::net::sockopt;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::Notify;
 
+use crate::quic::segments;
+
 /// Room asked for what arrives while the driver is busy elsewhere. A stream's window (4 MiB) may
 /// come at once, and the kernel, which doubles what is asked, counts what a datagram takes
 /// in memory and not what it carries. What has no room is lost, and costs a round trip.
@@ -104,7 +106,9 @@ impl AsyncUdpSocket for Accepting {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.inner.try_send(transmit)
+        self.inner.try_send(transmit)?;
+        segments::note_sent(transmit);
+        Ok(())
     }
 
     fn poll_recv(
@@ -132,7 +136,7 @@ impl AsyncUdpSocket for Accepting {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.inner.max_transmit_segments()
+        segments::granted(self.inner.max_transmit_segments())
     }
 
     fn max_receive_segments(&self) -> usize {

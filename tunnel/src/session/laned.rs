@@ -27,8 +27,8 @@ use crate::quic::{QuicLink, Room, close_code, error_code};
 /// Packets whose bytes are handed on together: 64 KiB of them, as in a frame.
 const PACKETS_AT_ONCE: usize = 48;
 
-/// Runs until the session is over. See the module.
-pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
+/// Runs until the session is over. See the module. `is_agent`: who has dialled is one.
+pub(crate) async fn drive(parts: DriverParts, link: QuicLink, is_agent: bool) {
     let QuicLink {
         connection,
         send,
@@ -36,7 +36,7 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink) {
         unread,
     } = link;
     let side = parts.drive(|state| state.machine.side());
-    let mut room = Room::give(&connection, side);
+    let mut room = Room::give(&connection, side, is_agent);
     let mut lanes = JoinSet::new();
     let mut writer = tokio::spawn(write_control(parts.clone(), connection.clone(), send));
     let reader = tokio::spawn(read_control(parts.clone(), recv, unread));
