@@ -6,7 +6,10 @@
 
 use std::{cell::Cell, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::{crypto::random_bytes, socket::Forgiving};
+use crate::{
+    crypto::random_bytes,
+    socket::{Forgiving, Turns},
+};
 use aws_lc_rs::hmac;
 use bytes::BytesMut;
 use quinn::{
@@ -27,9 +30,6 @@ use wire::{
 };
 
 mod flight;
-pub(crate) mod segments;
-
-use segments::Turns;
 
 /// Above the longest silence that our heartbeat allows (38 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

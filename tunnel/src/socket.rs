@@ -23,7 +23,9 @@ use rustix::net::sockopt;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::Notify;
 
-use crate::quic::segments;
+mod segments;
+
+pub(crate) use segments::Turns;
 
 /// Room asked for what arrives while the driver is busy elsewhere. A stream's window (4 MiB) may
 /// come at once, and the kernel, which doubles what is asked, counts what a datagram takes

@@ -43,7 +43,7 @@ struct Turn {
 }
 
 /// How many segments of those that the socket takes are for who asks.
-pub(crate) fn granted(all: usize) -> usize {
+pub(super) fn granted(all: usize) -> usize {
     match TURN.get() {
         Some(turn) if !turn.has_bulk => 1,
         Some(_) | None => all,
@@ -51,7 +51,7 @@ pub(crate) fn granted(all: usize) -> usize {
 }
 
 /// Counts what was sent.
-pub(crate) fn note_sent(transmit: &Transmit<'_>) {
+pub(super) fn note_sent(transmit: &Transmit<'_>) {
     let Some(mut turn) = TURN.get() else { return };
     if !turn.has_bulk && transmit.contents.len() >= FULL_BYTES {
         turn.full_datagrams += 1;
@@ -62,7 +62,7 @@ pub(crate) fn note_sent(transmit: &Transmit<'_>) {
 
 /// tokio, and whose turn it is.
 #[derive(Debug)]
-pub(super) struct Turns;
+pub(crate) struct Turns;
 
 impl Runtime for Turns {
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
