@@ -10,6 +10,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -24,6 +25,10 @@ const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const FILES_KEPT: u32 = 4;
 /// Lines that wait for the disk; beyond it streams wait.
 const QUEUE_LINES_MAX: usize = 1_024;
+
+/// Lines that come within this of each other are written together: a wake-up of the thread
+/// and a write for each line cost as much as all else that the agent does for a short stream.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,29 +115,38 @@ pub fn open(path: PathBuf) -> (Audit, Writer) {
 impl Writer {
     /// Writes until the last [`Audit`] is gone.
     pub fn run(mut self) {
-        while let Some(entry) = self.queue.blocking_recv() {
-            self.record(&entry);
+        while let Some(first) = self.queue.blocking_recv() {
+            std::thread::sleep(GATHER);
+            let mut entries = vec![first];
+            while let Ok(entry) = self.queue.try_recv() {
+                entries.push(entry);
+                if entries.len() == QUEUE_LINES_MAX {
+                    break;
+                }
+            }
+            self.record(&entries);
         }
     }
 
-    fn record(&mut self, entry: &Entry) {
-        let Ok(line) = serde_json::to_string(entry) else {
-            return;
-        };
-        let result = self.append(&line, FILE_BYTES_MAX);
+    fn record(&mut self, entries: &[Entry]) {
+        let lines: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| serde_json::to_string(entry).ok())
+            .collect();
+        let result = self.append(&lines, FILE_BYTES_MAX);
         match result {
             Ok(()) => {}
             Err(error) => {
                 if self.lost == 0 {
                     tracing::error!(path = %self.path.display(), %error, "cannot write the audit log; counting what is lost");
                 }
-                self.lost += 1;
+                self.lost += lines.len() as u64;
                 self.file = None;
             }
         }
     }
 
-    fn append(&mut self, line: &str, bytes_max: u64) -> io::Result<()> {
+    fn append(&mut self, lines: &[String], bytes_max: u64) -> io::Result<()> {
         let mut text = String::new();
         if self.lost > 0 {
             text = format!(
@@ -141,8 +155,10 @@ impl Writer {
                 self.lost
             );
         }
-        text.push_str(line);
-        text.push('\n');
+        for line in lines {
+            text.push_str(line);
+            text.push('\n');
+        }
         let (mut file, size) = match self.file.take() {
             Some(opened) => opened,
             None => open_for_append(&self.path)?,
@@ -237,7 +253,7 @@ mod tests {
         let (_audit, mut writer) = open(path);
 
         for number in 0..200 {
-            writer.append(&format!("line {number:03}"), 40).unwrap();
+            writer.append(&[format!("line {number:03}")], 40).unwrap();
         }
 
         let files: Vec<_> = fs::read_dir(folder.path())
@@ -259,11 +275,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("missing").join(AUDIT_FILE);
         let (_audit, mut writer) = open(path.clone());
-        writer.record(&entry());
-        writer.record(&entry());
+        writer.record(&[entry(), entry()]);
 
         fs::create_dir(path.parent().unwrap()).unwrap();
-        writer.record(&entry());
+        writer.record(&[entry()]);
 
         let text = fs::read_to_string(path).unwrap();
         assert!(

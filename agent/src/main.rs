@@ -13,6 +13,7 @@ use clap::{CommandFactory, Parser};
 const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
+    tunnel::keep_what_bulk_needs();
     tunnel::look_up_without_libraries();
     match Cli::parse().command {
         Command::Run(arguments) => start(arguments),

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         }
         Command::Serve(_) | Command::Operator(_) => {}
     }
+    tunnel::keep_what_bulk_needs();
     tunnel::look_up_without_libraries();
     tunnel::install_crypto_provider();
     let runtime = match tokio::runtime::Builder::new_multi_thread()

@@ -18,6 +18,7 @@
 pub mod crypto;
 pub mod dial;
 pub mod handshake;
+pub mod memory;
 pub mod names;
 pub mod notify;
 pub mod process;
@@ -34,6 +35,7 @@ pub use dial::{
     Credential, DialError, DialOptions, DialTally, Dialled, TransportChoice, Trust, dial,
     dial_bulk, dial_counting,
 };
+pub use memory::keep_what_bulk_needs;
 pub use names::look_up_without_libraries;
 pub use notify::{Notifier, Pulse};
 pub use session::{
