@@ -239,7 +239,7 @@ pub async fn dial_counting(
                 }
             }
             () = tokio::time::sleep_until(last_chance.unwrap_or(next_at)),
-                if last_chance.is_some() => break,
+                if last_chance.is_some() && !attempts.is_empty() => break,
             else => break,
         }
     }

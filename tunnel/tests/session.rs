@@ -6,6 +6,7 @@
 )]
 
 use std::{
+    io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -19,7 +20,10 @@ use tokio::{
 };
 use tunnel::{
     Credential, DialOptions, IncomingStream, KeyPair, OpenRequest, Session, Stream,
-    TransportChoice, Trust, World, dial, handshake::Connection, websocket, world::BoxIo,
+    TransportChoice, Trust, World, dial,
+    handshake::Connection,
+    websocket,
+    world::{AsyncUdpSocket, BoxIo, Net},
 };
 use wire::{
     close::{CloseCode, RefusalCode, ResetCode},
@@ -217,6 +221,46 @@ fn check_sum<'a>(sum: u64, bytes: impl Iterator<Item = &'a u8>) -> u64 {
     bytes.fold(sum, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
     })
+}
+
+/// A host on which nobody listens.
+#[derive(Debug)]
+struct NobodyListens;
+
+#[async_trait::async_trait]
+impl Net for NobodyListens {
+    async fn connect_tcp(&self, _: SocketAddr) -> io::Result<BoxIo> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    fn connect_udp(&self, _: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_is_refused_everywhere_waits_for_nothing() {
+    tunnel::install_crypto_provider();
+    let world = World {
+        net: Arc::new(NobodyListens),
+        ..World::real()
+    };
+    for transports in [
+        TransportChoice::Only(Transport::Ws),
+        TransportChoice::Only(Transport::Quic),
+        TransportChoice::Auto,
+    ] {
+        let options = DialOptions {
+            transports,
+            ..options(9, Transport::Ws, &relay_key())
+        };
+        let begun = tokio::time::Instant::now();
+
+        let dialled = dial(&world, &options, &credential(agent_key())).await;
+
+        assert!(dialled.is_err());
+        assert_eq!(begun.elapsed(), Duration::ZERO, "over {transports}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
