@@ -1,16 +1,7 @@
 //! One attempt to reach a relay: resolve, connect over the better transport with a
 //! head start, shake hands, and keep whichever session is welcomed first.
 
-use std::{
-    fmt, io,
-    net::SocketAddr,
-    str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use rustls::{RootCertStore, pki_types::ServerName};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
@@ -43,11 +34,6 @@ pub use tally::{DialCounts, DialTally};
 
 /// What a better transport gets ahead of the next one.
 const HEAD_START: Duration = Duration::from_millis(300);
-
-/// What an attempt that the relay has answered gets ahead of the next one. A relay that
-/// is slow to go on has much to do, as after its restart, and a second handshake beside
-/// the first would be as much again.
-const ANSWERED_HEAD_START: Duration = Duration::from_secs(2);
 
 /// What QUIC gets, at least, once nobody listens where all other transports lead: the
 /// relay restarts, and where the network swallows QUIC, waiting for it would hold up the
@@ -193,7 +179,7 @@ pub async fn dial_counting(
         })
         .collect();
     let mut worst = None;
-    let turns = Turns::default();
+    let turn = Arc::new(Semaphore::new(1));
     let mut attempts = JoinSet::new();
     let mut routes = routes.into_iter();
     let mut next_at = Instant::now();
@@ -204,11 +190,8 @@ pub async fn dial_counting(
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next_at), if routes.len() > 0 => {
-                let is_answered = turns.is_answered.load(Ordering::Relaxed);
-                if is_answered && since.elapsed() < ANSWERED_HEAD_START {
-                    next_at = Instant::now() + HEAD_START;
-                } else if let Some(route) = routes.next() {
-                    let route = Route::new(world, options, credential, (route, &turns));
+                if let Some(route) = routes.next() {
+                    let route = Route::new(world, options, credential, (route, &turn));
                     attempts.spawn(route.attempt());
                     next_at = Instant::now() + HEAD_START;
                 }
@@ -225,7 +208,6 @@ pub async fn dial_counting(
                     // Whoever waits behind a failed one need not wait any longer.
                     Ok(Err(error)) => {
                         next_at = Instant::now();
-                        turns.is_answered.store(false, Ordering::Relaxed);
                         let is_last = error.is_nobody_there() && unanswered == 1;
                         unanswered -= usize::from(error.is_nobody_there());
                         if is_last {
@@ -258,8 +240,9 @@ pub fn dial_bulk(
     credential: &Credential,
     dialled: &Dialled,
 ) -> impl Future<Output = Result<bool, DialError>> + Send + use<> {
+    let turn = Arc::new(Semaphore::new(1));
     let way = (dialled.address.clone(), dialled.transport);
-    let mut route = Route::new(world, options, credential, (way, &Turns::default()));
+    let mut route = Route::new(world, options, credential, (way, &turn));
     route.hello.bulk_lane_of = Some(dialled.session.id());
     let (session, remote) = (dialled.session.clone(), dialled.remote);
     route.within_time(async move |mut route: Route| {
@@ -273,24 +256,6 @@ pub fn dial_bulk(
     })
 }
 
-/// What the routes of one dial know of each other.
-#[derive(Debug, Clone)]
-struct Turns {
-    /// Whose hello the relay hears.
-    hello: Arc<Semaphore>,
-    /// The relay has answered one of them, which goes on.
-    is_answered: Arc<AtomicBool>,
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self {
-            hello: Arc::new(Semaphore::new(1)),
-            is_answered: Arc::default(),
-        }
-    }
-}
-
 /// One address over one transport.
 struct Route {
     world: World,
@@ -300,7 +265,8 @@ struct Route {
     hello: Hello,
     key: Option<KeyPair>,
     seen: SeenCertificate,
-    turns: Turns,
+    /// Whose hello the relay hears; shared by all routes of one dial.
+    turn: Arc<Semaphore>,
 }
 
 impl Route {
@@ -308,7 +274,7 @@ impl Route {
         world: &World,
         options: &DialOptions,
         credential: &Credential,
-        ((address, transport), turns): ((RelayAddress, Transport), &Turns),
+        ((address, transport), turn): ((RelayAddress, Transport), &Arc<Semaphore>),
     ) -> Self {
         let (shown, key) = credential.shown();
         let hello = Hello {
@@ -326,7 +292,7 @@ impl Route {
             hello,
             key,
             seen: SeenCertificate::default(),
-            turns: turns.clone(),
+            turn: Arc::clone(turn),
         }
     }
 
@@ -359,7 +325,7 @@ impl Route {
         };
         let hello = self.hello.clone();
         let answer = connection
-            .introduce(relay, hello, self.key.take().as_ref(), &self.turns.hello)
+            .introduce(relay, hello, self.key.take().as_ref(), &self.turn)
             .await?;
         match answer {
             Answer::Welcome(welcome) => Ok((connection, welcome)),
@@ -420,8 +386,7 @@ impl Route {
             Transport::Quic => {
                 let socket = self.world.net.connect_udp(remote).map_err(Cause::Connect)?;
                 let tls = self.tls(tls::ALPN_QUIC);
-                let answered = || self.turns.is_answered.store(true, Ordering::Relaxed);
-                let connection = quic::connect(socket, remote, &self.address.host, tls, answered)
+                let connection = quic::connect(socket, remote, &self.address.host, tls)
                     .await
                     .map_err(Cause::Connect)?;
                 Connection::over_dialled_quic(connection)

@@ -229,8 +229,7 @@ fn reset_key(secret: &Secret) -> hmac::Key {
 const CONNECTION_ID_BYTES: usize = 8;
 
 /// Connects to a relay from a socket of its own, which the kernel keeps to that
-/// peer. The endpoint lives as long as the connection. `answered` is told as soon as
-/// somebody has, which under load is long before the handshake is done.
+/// peer. The endpoint lives as long as the connection.
 ///
 /// # Errors
 ///
@@ -240,7 +239,6 @@ pub async fn connect(
     address: SocketAddr,
     server_name: &str,
     tls: rustls::ClientConfig,
-    answered: impl FnOnce(),
 ) -> io::Result<Connection> {
     let (socket, refusal) = Forgiving::over(socket);
     let crypto = QuicClientConfig::try_from(Arc::new(tls)).map_err(invalid)?;
@@ -252,18 +250,12 @@ pub async fn connect(
         socket,
         Arc::new(TokioRuntime),
     )?;
-    let mut connecting = endpoint
+    let connecting = endpoint
         .connect_with(config, address, server_name)
         .map_err(invalid)?;
-    let connected = async {
-        if connecting.handshake_data().await.is_ok() {
-            answered();
-        }
-        connecting.await
-    };
     // A relay that restarts is tried again soon: this attempt need not outlast it.
     tokio::select! {
-        connection = connected => Ok(connection?),
+        connection = connecting => Ok(connection?),
         () = refusal.notified() => Err(io::ErrorKind::ConnectionRefused.into()),
     }
 }

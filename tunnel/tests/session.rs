@@ -99,24 +99,19 @@ async fn serve(mut connection: Connection) -> Option<Session> {
     Some(session)
 }
 
-/// Where a relay takes QUIC, and its port.
-fn quic_endpoint() -> (quinn::Endpoint, u16) {
-    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = socket.local_addr().unwrap().port();
-    let endpoint = tunnel::quic::server(
-        tunnel::socket::accepting(socket, |_| ()).unwrap(),
-        server_tls(tunnel::tls::ALPN_QUIC),
-        &Secret::from_bytes([6; 32]),
-    );
-    (endpoint.unwrap(), port)
-}
-
 /// A relay that accepts one session; gives its port.
 async fn relay(transport: Transport) -> (u16, tokio::task::JoinHandle<Option<Session>>) {
     tunnel::install_crypto_provider();
     let local: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
     if transport == Transport::Quic {
-        let (endpoint, port) = quic_endpoint();
+        let socket = std::net::UdpSocket::bind(local).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let endpoint = tunnel::quic::server(
+            tunnel::socket::accepting(socket, |_| ()).unwrap(),
+            server_tls(tunnel::tls::ALPN_QUIC),
+            &Secret::from_bytes([6; 32]),
+        )
+        .unwrap();
         let served = tokio::spawn(async move {
             let connection = endpoint.accept().await.unwrap().await.unwrap();
             let session = serve(Connection::over_accepted_quic(connection).await.unwrap()).await;
@@ -261,39 +256,6 @@ async fn a_dial_that_is_refused_everywhere_waits_for_nothing() {
         assert!(dialled.is_err());
         assert_eq!(begun.elapsed(), Duration::ZERO, "over {transports}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_that_has_answered_over_quic_has_no_second_handshake_to_do_beside_it() {
-    tunnel::install_crypto_provider();
-    let (endpoint, port) = quic_endpoint();
-    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let options = DialOptions {
-        addresses: vec![RelayAddress {
-            host: "127.0.0.1".into(),
-            tunnel_port: port,
-            https_port: tcp.local_addr().unwrap().port(),
-        }],
-        transports: TransportChoice::Auto,
-        ..options(port, Transport::Quic, &relay_key())
-    };
-    let begun = std::time::Instant::now();
-    let dialling =
-        tokio::spawn(async move { dial(&World::real(), &options, &credential(agent_key())).await });
-    let connection = endpoint.accept().await.unwrap().await.unwrap();
-    if begun.elapsed() > Duration::from_millis(200) {
-        // This machine was too slow to answer within the head start: nothing is shown.
-        return dialling.abort();
-    }
-
-    // A relay that has much to do: the dialler waits for far more than a head start, and
-    // nobody listens for WebSocket on 8000, after which 443 would have its turn.
-    let second = tokio::time::timeout(Duration::from_secs(1), tcp.accept()).await;
-
-    assert!(second.is_err(), "443 was dialled as well");
-    let _relay = serve(Connection::over_accepted_quic(connection).await.unwrap()).await;
-    let dialled = dialling.await.unwrap().unwrap();
-    assert_eq!(dialled.transport, Transport::Quic);
 }
 
 macro_rules! on_both_transports {
