@@ -114,6 +114,10 @@ pub fn open(path: PathBuf) -> (Audit, Writer) {
 
 impl Writer {
     /// Writes until the last [`Audit`] is gone.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a thread of its own, on which no task waits"
+    )]
     pub fn run(mut self) {
         while let Some(first) = self.queue.blocking_recv() {
             std::thread::sleep(GATHER);
