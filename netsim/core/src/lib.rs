@@ -1,0 +1,21 @@
+//! The ground of the network simulator; it decides, and never does.
+//!
+//! No clock, no sockets, no tokio, no randomness of its own: time, packets and random
+//! streams are arguments. It knows nothing of relay or agent: they are what runs on a
+//! host. The modules stand on floors, and imports run down only:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 | [`limits`], [`random`], [`time`] |
+//! | 1 | [`term`] |
+//! | 2 | [`model`] |
+//! | 3 | [`topology`] |
+//! | 4 | [`check`] |
+
+pub mod check;
+pub mod limits;
+pub mod model;
+pub mod random;
+pub mod term;
+pub mod time;
+pub mod topology;
