@@ -9,12 +9,13 @@
 //! | 0 | [`limits`], [`random`], [`time`] |
 //! | 1 | [`term`] |
 //! | 2 | [`model`] |
-//! | 3 | [`topology`] |
+//! | 3 | [`packet`], [`topology`] |
 //! | 4 | [`check`] |
 
 pub mod check;
 pub mod limits;
 pub mod model;
+pub mod packet;
 pub mod random;
 pub mod term;
 pub mod time;
