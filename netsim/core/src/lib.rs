@@ -6,14 +6,16 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`limits`], [`random`], [`time`] |
+//! | 0 | [`dns`], [`limits`], [`random`], [`time`] |
 //! | 1 | [`term`] |
 //! | 2 | [`model`] |
 //! | 3 | [`packet`], [`topology`] |
-//! | 4 | [`check`] |
+//! | 4 | [`check`], [`middlebox`] |
 
 pub mod check;
+pub mod dns;
 pub mod limits;
+pub mod middlebox;
 pub mod model;
 pub mod packet;
 pub mod random;

@@ -233,12 +233,13 @@ words! {
         "tls" Tls,
         /// HTTP in the clear.
         "http" Http,
+        /// QUIC.
+        "quic" Quic,
     }
 }
 
 record! {
-    /// Looks at the first bytes that a client sends on TCP, and at QUIC's version field,
-    /// and ends what it does not like.
+    /// Looks at the first bytes that a client sends, and ends what it does not like.
     pub struct Dpi {
         /// Destination ports that it looks at.
         "ports" ports: Vec<PortRange> = vec![PortRange::ALL],

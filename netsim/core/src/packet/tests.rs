@@ -88,7 +88,8 @@ proptest! {
     ) {
         let packet = Packet::tcp(segment(ends[0], ends[1], &payload));
 
-        prop_assert_eq!(packet.flow().map(|flow| (flow.source, flow.destination)), Some((ends[0], ends[1])));
+        let flow = packet.flow().expect("it has ports");
+        prop_assert_eq!((flow.source, flow.destination), (ends[0], ends[1]));
         prop_assert_eq!(packet.payload(), &payload[..]);
         prop_assert_eq!(packet.flags(), Flags::ACK);
         prop_assert!(is_right(&packet));
