@@ -33,16 +33,21 @@ pub fn check(text: &str) -> Result<Scenario, Vec<Mistake>> {
         }]);
     }
     let (scenario, mut reader) = Scenario::read(text);
-    whole(&scenario, &mut reader);
-    boxes::check(&scenario, &mut reader);
-    timeline::check(&scenario, &mut reader);
-    expectations::check(&scenario, &mut reader);
-    wiring::check(&scenario, &mut reader);
+    examine(&scenario, &mut reader);
     if reader.is_clean() {
         Ok(scenario)
     } else {
         Err(reader.mistakes())
     }
+}
+
+/// Reports what does not make sense in a scenario that was read.
+pub(crate) fn examine(scenario: &Scenario, reader: &mut Reader<'_>) {
+    whole(scenario, reader);
+    boxes::check(scenario, reader);
+    timeline::check(scenario, reader);
+    expectations::check(scenario, reader);
+    wiring::check(scenario, reader);
 }
 
 /// What is true of a scenario as a whole: names are unique, and there is somebody in it.

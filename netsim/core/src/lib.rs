@@ -10,15 +10,20 @@
 //! | 1 | [`term`] |
 //! | 2 | [`model`] |
 //! | 3 | [`packet`], [`topology`] |
-//! | 4 | [`check`], [`middlebox`] |
+//! | 4 | [`check`], [`middlebox`], [`trace`] |
+//! | 5 | [`expect`], [`repro`], [`shrink`] |
 
 pub mod check;
 pub mod dns;
+pub mod expect;
 pub mod limits;
 pub mod middlebox;
 pub mod model;
 pub mod packet;
 pub mod random;
+pub mod repro;
+pub mod shrink;
 pub mod term;
 pub mod time;
 pub mod topology;
+pub mod trace;

@@ -158,9 +158,9 @@ pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
 /// The known word that a mistyped one was meant to be.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let near = known.iter().map(|known| (distance(word, known), *known));
-    // A third of its letters may be wrong; beyond that it is another word.
+    // Half of its letters may be wrong, and three at most; beyond that it is another word.
     near.min()
-        .filter(|(distance, _)| *distance <= word.len().max(3) / 3)
+        .filter(|(distance, _)| *distance <= (word.len() / 2).clamp(1, 3))
         .map(|(_, known)| known)
 }
 
