@@ -11,12 +11,13 @@ use serde_json::Value;
 use crate::sources::{self, none, root};
 
 /// Our crates, and which of ours each may import.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("wire", &[]),
     ("netsim-core", &[]),
     ("tunnel", &["wire"]),
     ("relay", &["tunnel", "wire"]),
     ("agent", &["tunnel", "wire"]),
+    ("netsim", &["netsim-core"]),
     ("benches", &["agent", "relay", "tunnel", "wire"]),
     ("tests", &["agent", "relay", "tunnel", "wire"]),
 ];

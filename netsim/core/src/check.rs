@@ -76,31 +76,38 @@ fn whole(scenario: &Scenario, reader: &mut Reader<'_>) {
     }
     let mut seen: Vec<&Name> = Vec::new();
     for (name, place) in names(scenario) {
-        if seen.contains(&name) && !name.is_blank() {
-            let problem = format!("the name `{name}` is taken; every name stands for one thing");
-            reader.report(&place, problem);
-        }
+        unless_taken(&seen, (name, place), reader);
         seen.push(name);
+    }
+    // Events may share a name: repetitions do, and an expectation means all of them.
+    for name in scenario
+        .events
+        .iter()
+        .filter_map(|event| event.name.as_ref())
+    {
+        unless_taken(&seen, (name, name.place()), reader);
     }
 }
 
-/// Every name that is given, in the order of kinds.
+fn unless_taken(taken: &[&Name], (name, place): (&Name, Place), reader: &mut Reader<'_>) {
+    if taken.contains(&name) && !name.is_blank() {
+        let problem = format!("the name `{name}` is taken; every name stands for one thing");
+        reader.report(&place, problem);
+    }
+}
+
+/// Every name of a thing, in the order of kinds.
 fn names(scenario: &Scenario) -> Vec<(&Name, Place)> {
     let hosts = scenario.hosts.iter().map(|host| &host.name);
     let cables = scenario.cables.iter().map(|cable| &cable.name);
     let edges = scenario.edges.iter().map(|edge| &edge.name);
     let proxies = scenario.proxies.iter().map(|proxy| &proxy.name);
     let vpns = scenario.vpns.iter().map(|vpn| &vpn.name);
-    let events = scenario
-        .events
-        .iter()
-        .filter_map(|event| event.name.as_ref());
     hosts
         .chain(cables)
         .chain(edges)
         .chain(proxies)
         .chain(vpns)
-        .chain(events)
         .map(|name| (&**name, name.place()))
         .collect()
 }

@@ -1,7 +1,9 @@
 //! A stateful firewall: what belongs to a flow passes, what begins one from inside asks
 //! the rules, and nothing begins one from outside.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
 
 use super::{
     Cause, Middlebox, Touched, Verdict,
@@ -99,7 +101,10 @@ impl FirewallBox {
 
 fn fits(rule: &Rule, flow: &Flow) -> bool {
     let (address, port) = (flow.destination.ip(), flow.destination.port());
-    (rule.to.is_empty() || rule.to.iter().any(|net| net.contains(&address)))
+    let is_in =
+        |nets: &[IpNet], end: IpAddr| nets.is_empty() || nets.iter().any(|net| net.contains(&end));
+    is_in(&rule.from, flow.source.ip())
+        && is_in(&rule.to, address)
         && rule
             .protocol
             .is_none_or(|protocol| protocol == flow.protocol)

@@ -80,6 +80,8 @@ record! {
 record! {
     /// A rule of a firewall. It fits where all that it names fits.
     pub struct Rule {
+        /// Sources; none is any.
+        "from" from: Vec<IpNet> = vec![],
         /// Destinations; none is any.
         "to" to: Vec<IpNet> = vec![],
         /// The protocol; none is any.

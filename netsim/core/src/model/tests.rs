@@ -106,6 +106,48 @@ fn an_expectation_says_one_thing() {
     assert!(operator("of = \"agent\"").is_err());
 }
 
+/// The document has it behind this line.
+const MARK: &str = "<!-- reference -->\n";
+const DOCUMENT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../docs/netsim-scenarios.md"
+);
+
+/// Write it anew with `STERNLINE_UPDATE_REFERENCE=1 cargo test -p netsim-core reference`,
+/// and have the difference reviewed.
+#[test]
+fn the_reference_in_the_document_is_what_the_code_reads() {
+    let kept = std::fs::read_to_string(DOCUMENT).expect("the document");
+    let (above, below) = kept.split_once(MARK).expect("the mark");
+    let generated = format!("\n{}\n", reference().trim_end());
+    if std::env::var_os("STERNLINE_UPDATE_REFERENCE").is_some() {
+        let document = format!("{above}{MARK}{generated}");
+        std::fs::write(DOCUMENT, document).expect("the document can be written");
+        return;
+    }
+
+    assert!(
+        below == generated,
+        "docs/netsim-scenarios.md differs from the code: \
+         STERNLINE_UPDATE_REFERENCE=1 cargo test -p netsim-core reference"
+    );
+}
+
+#[test]
+fn the_document_names_every_observation_and_its_example_is_sound() {
+    let document = std::fs::read_to_string(DOCUMENT).expect("the document");
+    let (_, example) = document.split_once("```toml\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+
+    let unnamed: Vec<&Word> = Word::ALL
+        .iter()
+        .filter(|word| !document.contains(&format!("`{word}")))
+        .collect();
+
+    assert!(unnamed.is_empty(), "{unnamed:?}");
+    assert!(crate::check::check(example).is_ok());
+}
+
 #[test]
 fn every_key_of_the_format_is_in_its_reference() {
     let page = reference();

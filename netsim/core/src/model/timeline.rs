@@ -134,7 +134,7 @@ record! {
         "times" times: At<u32> = At::nowhere(1),
         /// How long after each other.
         "every" every: Option<At<Choice<Duration>>> = None,
-        /// What expectations call it.
+        /// What expectations call it. Events may share a name.
         "name" name: Option<At<Name>> = None,
         /// The line that the cable becomes; for `line`.
         "line" line: Option<Line> = None,
