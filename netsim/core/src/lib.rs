@@ -11,7 +11,7 @@
 //! | 2 | [`model`] |
 //! | 3 | [`packet`], [`topology`] |
 //! | 4 | [`check`], [`middlebox`], [`trace`] |
-//! | 5 | [`expect`], [`repro`], [`shrink`] |
+//! | 5 | [`expect`], [`network`], [`repro`], [`shrink`], [`stack`] |
 
 pub mod check;
 pub mod dns;
@@ -19,10 +19,12 @@ pub mod expect;
 pub mod limits;
 pub mod middlebox;
 pub mod model;
+pub mod network;
 pub mod packet;
 pub mod random;
 pub mod repro;
 pub mod shrink;
+pub mod stack;
 pub mod term;
 pub mod time;
 pub mod topology;

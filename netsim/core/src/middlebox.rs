@@ -91,6 +91,12 @@ pub enum Cause {
     Misled,
     /// What a box cannot carry: fragments, unknown protocols.
     Unsupported,
+    /// No way leads to its destination.
+    Unroutable,
+    /// It has passed too many routers.
+    TooManyHops,
+    /// The host that it is for is down or asleep.
+    HostDown,
 }
 
 impl Cause {
@@ -118,6 +124,9 @@ impl Cause {
             Self::Swallowed => "swallowed",
             Self::Misled => "misled",
             Self::Unsupported => "unsupported",
+            Self::Unroutable => "unroutable",
+            Self::TooManyHops => "too-many-hops",
+            Self::HostDown => "host-down",
         }
     }
 }

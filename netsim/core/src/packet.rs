@@ -325,6 +325,33 @@ impl Packet {
         }
     }
 
+    /// Whether its checksums are right; what was corrupted on the way is thrown away by
+    /// the host that it comes to.
+    pub fn is_intact(&self) -> bool {
+        let (from, to) = (self.source.into(), self.destination.into());
+        let inner = &self.bytes[self.inner_at..];
+        let is_header_intact = match self.source {
+            IpAddr::V4(_) => Ipv4Packet::new_unchecked(&self.bytes[..]).verify_checksum(),
+            IpAddr::V6(_) => true,
+        };
+        is_header_intact
+            && match (self.transport, self.source, self.destination) {
+                (Transport::Tcp { .. }, ..) => {
+                    TcpPacket::new_unchecked(inner).verify_checksum(&from, &to)
+                }
+                (Transport::Udp { .. }, ..) => {
+                    UdpPacket::new_unchecked(inner).verify_checksum(&from, &to)
+                }
+                (Transport::Other, ..) => true,
+                (_, IpAddr::V6(from), IpAddr::V6(to)) => {
+                    Icmpv6Packet::new_unchecked(inner).verify_checksum(&from, &to)
+                }
+                (Transport::Echo { .. } | Transport::Error { .. }, ..) => {
+                    Icmpv4Packet::new_unchecked(inner).verify_checksum()
+                }
+            }
+    }
+
     /// Two bytes of the header after the IP header; it has them, or it was refused.
     fn word(&self, at: usize) -> u16 {
         let at = self.inner_at + at;

@@ -4,7 +4,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
-use smoltcp::wire::IpAddress;
 
 use super::*;
 
@@ -43,30 +42,6 @@ fn segment<'a>(source: SocketAddr, destination: SocketAddr, payload: &'a [u8]) -
     }
 }
 
-/// Whether every checksum in the packet is right.
-fn is_right(packet: &Packet) -> bool {
-    let (from, to) = (
-        IpAddress::from(packet.source()),
-        IpAddress::from(packet.destination()),
-    );
-    let inner = &packet.bytes[packet.inner_at..];
-    let outer =
-        packet.source.is_ipv6() || Ipv4Packet::new_unchecked(&packet.bytes[..]).verify_checksum();
-    outer
-        && match (packet.transport, packet.source, packet.destination) {
-            (Transport::Tcp { .. }, ..) => {
-                TcpPacket::new_unchecked(inner).verify_checksum(&from, &to)
-            }
-            (Transport::Udp { .. }, ..) => {
-                UdpPacket::new_unchecked(inner).verify_checksum(&from, &to)
-            }
-            (_, IpAddr::V6(from), IpAddr::V6(to)) => {
-                Icmpv6Packet::new_unchecked(inner).verify_checksum(&from, &to)
-            }
-            _ => Icmpv4Packet::new_unchecked(inner).verify_checksum(),
-        }
-}
-
 proptest! {
     #[test]
     fn a_datagram_reads_as_it_was_made(
@@ -78,7 +53,7 @@ proptest! {
         let flow = Flow { protocol: Protocol::Udp, source: ends[0], destination: ends[1] };
         prop_assert_eq!(packet.flow(), Some(flow));
         prop_assert_eq!(packet.payload(), &payload[..]);
-        prop_assert!(is_right(&packet));
+        prop_assert!(packet.is_intact());
     }
 
     #[test]
@@ -92,7 +67,7 @@ proptest! {
         prop_assert_eq!((flow.source, flow.destination), (ends[0], ends[1]));
         prop_assert_eq!(packet.payload(), &payload[..]);
         prop_assert_eq!(packet.flags(), Flags::ACK);
-        prop_assert!(is_right(&packet));
+        prop_assert!(packet.is_intact());
     }
 
     #[test]
@@ -132,7 +107,7 @@ proptest! {
         packet.set_about_destination(ends[2]);
         packet.take_hop();
 
-        prop_assert!(is_right(&packet), "{packet:?}");
+        prop_assert!(packet.is_intact(), "{packet:?}");
         let again = Packet::parse(packet.bytes().to_vec());
         prop_assert_eq!(again, Ok(packet));
     }
@@ -151,7 +126,7 @@ proptest! {
         let there = packet.translated(four[0], four[1]).expect("it has ports");
         let back = there.translated(six[0], six[1]).expect("it has ports");
 
-        prop_assert!(is_right(&there) && is_right(&back), "{there:?}");
+        prop_assert!(there.is_intact() && back.is_intact(), "{there:?}");
         prop_assert_eq!(there.payload(), packet.payload());
         prop_assert_eq!(back.flow(), packet.flow());
     }
@@ -164,7 +139,7 @@ proptest! {
 
         packet.set_source(ends[2]);
 
-        prop_assert!(!is_right(&packet));
+        prop_assert!(!packet.is_intact());
     }
 }
 
