@@ -42,6 +42,55 @@ pub enum Refusal {
     Refused,
 }
 
+/// A question about a name; nothing where that is no name.
+pub fn ask(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
+    let mut message = id.to_be_bytes().to_vec();
+    // Recursion is desired; one question.
+    message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.trim_end_matches('.').split('.') {
+        let length = u8::try_from(label.len()).ok();
+        message.push(length.filter(|length| (1..=63).contains(length))?);
+        message.extend(label.bytes());
+    }
+    message.extend(match kind {
+        Kind::Ipv4 => [0, 0, 1, 0, 1],
+        Kind::Ipv6 => [0, 0, 28, 0, 1],
+        Kind::Other => return None,
+    });
+    Some(message)
+}
+
+/// The addresses in an answer to the question with this number, or why there are none;
+/// nothing where the message is no such answer.
+pub fn addresses(id: u16, message: &[u8]) -> Option<Result<Vec<IpAddr>, Refusal>> {
+    let asked = question(message)?;
+    if message.get(..2)? != id.to_be_bytes() || message.get(2)? & 0x80 == 0 {
+        return None;
+    }
+    match message.get(3)? & 0x0f {
+        0 => {}
+        3 => return Some(Err(Refusal::NoSuchName)),
+        5 => return Some(Err(Refusal::Refused)),
+        _ => return Some(Err(Refusal::ServerFailure)),
+    }
+    let count = u16::from_be_bytes([*message.get(6)?, *message.get(7)?]);
+    let mut rest = message.get(asked.end..)?;
+    let mut found = Vec::new();
+    for _ in 0..count {
+        // Records as they are made here: a pointer for the name, ten bytes, the address.
+        let (header, after) = rest.split_at_checked(12)?;
+        let length = usize::from(u16::from_be_bytes([header[10], header[11]]));
+        let (octets, after) = after.split_at_checked(length)?;
+        if let Ok(octets) = <[u8; 4]>::try_from(octets) {
+            found.push(octets.into());
+        } else if let Ok(octets) = <[u8; 16]>::try_from(octets) {
+            found.push(octets.into());
+        }
+        rest = after;
+    }
+    Some(Ok(found))
+}
+
 /// Reads the one question of a message; nothing where there is none, or several.
 pub fn question(message: &[u8]) -> Option<Question> {
     if message.get(4..6)? != [0, 1] {
@@ -130,4 +179,65 @@ fn record(address: IpAddr) -> Vec<u8> {
     record.extend([0, length]);
     record.extend(octets);
     record
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_the_addresses_of_the_family_that_was_asked_for() {
+        let all = ["192.0.2.1", "2001:db8::1", "192.0.2.2"];
+        let all = all.map(|text| text.parse().expect("an address"));
+        let asked = ask(7, "relay.example.com", Kind::Ipv4).expect("a name");
+        let read = question(&asked).expect("a question");
+
+        let answered = answer(&asked, &read, &all);
+
+        assert_eq!(addresses(7, &answered), Some(Ok(vec![all[0], all[2]])));
+        assert_eq!(addresses(8, &answered), None, "another question's");
+        assert_eq!(addresses(7, &asked), None, "no answer at all");
+    }
+
+    #[test]
+    fn a_refusal_says_which() {
+        let asked = ask(7, "relay.example.com", Kind::Ipv6).expect("a name");
+        let read = question(&asked).expect("a question");
+
+        for why in [
+            Refusal::NoSuchName,
+            Refusal::Refused,
+            Refusal::ServerFailure,
+        ] {
+            assert_eq!(addresses(7, &refusal(&asked, &read, why)), Some(Err(why)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_asked_for() {
+        assert_eq!(ask(1, "", Kind::Ipv4), None);
+        assert_eq!(ask(1, &"x".repeat(64), Kind::Ipv4), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_the_reader_panic(
+            cut in 0_usize..80,
+            turned in prop::collection::vec((0_usize..80, any::<u8>()), 0..5),
+        ) {
+            let asked = ask(7, "relay.example.com", Kind::Ipv4).expect("a name");
+            let read = question(&asked).expect("a question");
+            let mut message = answer(&asked, &read, &["192.0.2.1".parse().expect("an address")]);
+            for (at, byte) in turned {
+                if let Some(slot) = message.get_mut(at) {
+                    *slot = byte;
+                }
+            }
+            message.truncate(cut);
+
+            addresses(7, &message);
+        }
+    }
 }

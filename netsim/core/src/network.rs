@@ -68,7 +68,13 @@ pub struct Network {
     faults: Vec<Fault>,
     trace: Trace,
     keeps_sightings: bool,
+    /// How many packets each conversation has had, as long as it may be a handshake.
+    begun: BTreeMap<Flow, u32>,
 }
+
+/// The first packets of a conversation carry its handshake, in which signatures and
+/// certificates vary by a byte: their lengths are no part of a run's shape.
+const HANDSHAKE_PACKETS: u32 = 48;
 
 impl Network {
     /// The network of a drawn scenario. `seed` is what the dice of single packets grow
@@ -98,6 +104,7 @@ impl Network {
             faults: Vec::new(),
             trace: Trace::default(),
             keeps_sightings: true,
+            begun: BTreeMap::new(),
             moments,
             scenario,
         };
@@ -140,7 +147,13 @@ impl Network {
         if let (Some(asked), Some(flow)) = (&mut host.asked, packet.flow()) {
             asked.insert(flow);
         }
-        match host.vpns.last().copied().or(host.main) {
+        let vpn = host.vpns.last().copied();
+        let own = self.topology.addresses(from).iter();
+        let mut of_vpn = own.filter(|(_, bound)| bound.is_some() && *bound == vpn);
+        // A gateway takes from a tunnel what has the tunnel's address, and nothing else:
+        // sockets from before are cut off.
+        let is_fitting = vpn.is_none() || of_vpn.any(|(own, _)| *own == packet.source());
+        match vpn.or(host.main).filter(|_| is_fitting) {
             Some(link) => self.put(now, from, link, packet),
             None => self.touched.count(Cause::Unroutable),
         }
@@ -226,14 +239,30 @@ impl Network {
             Side::Outside
         };
         if self.keeps_sightings {
+            let is_handshake = self.may_be_handshake(&packet);
             let name = &self.topology.links[link.0].name;
-            let seen = Sighting::of((now, name, side.other()), &packet, false);
+            let seen = Sighting::of((now, name, side.other()), &packet, is_handshake);
             self.trace.sightings.push(seen);
         }
         let mut verdicts = Vec::new();
         self.links[link.0].on_packet(now, side, packet, &mut verdicts);
         self.after_link(now, link, verdicts);
         self.schedule(Component::Link(link));
+    }
+
+    /// Whether a packet is one of the first of its conversation, counted on every link
+    /// that it passes.
+    fn may_be_handshake(&mut self, packet: &Packet) -> bool {
+        let Some(flow) = packet.flow() else {
+            return false;
+        };
+        let conversation = flow.min(flow.reversed());
+        if packet.flags().opens() {
+            self.begun.remove(&conversation);
+        }
+        let count = self.begun.entry(conversation).or_insert(0);
+        *count = count.saturating_add(1);
+        *count <= HANDSHAKE_PACKETS
     }
 
     /// What comes out of a link arrives at its ends; an answer to what was too long goes
@@ -310,6 +339,14 @@ impl Network {
             });
         }
         self.delivered.push((node, packet));
+    }
+
+    /// The VPN that a host's packets go through, by its place in the scenario.
+    pub fn vpn_of(&self, node: NodeId) -> Option<usize> {
+        let link = *self.hosts[node.0].as_ref()?.vpns.last()?;
+        let cable = &self.scenario.cables[self.topology.links[link.0].cable];
+        let mut vpns = self.scenario.vpns.iter();
+        vpns.position(|vpn| *vpn.cable == *cable.name)
     }
 
     /// What a node's host is called.

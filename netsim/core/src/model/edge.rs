@@ -114,11 +114,11 @@ record! {
         "mapping" mapping: Dependence = Dependence::Endpoint,
         /// Who may answer to an outer end.
         "filtering" filtering: Dependence = Dependence::AddressAndPort,
-        /// Its outer ports, an address.
+        /// Its outer ports, of each address.
         "ports" ports: PortRange = PortRange { first: 1024, last: 65535 },
         /// Whether a flow keeps its inner port where that is free outside.
         "keep-port" keep_port: bool = true,
-        /// How many outer ports an inner host may have at once, an address; none is all.
+        /// How many outer ports of a protocol an inner host may have at once; none is all.
         "ports-per-host" ports_per_host: Option<At<u32>> = None,
         /// Whether inner hosts reach each other by their outer ends.
         "hairpin" hairpin: bool = false,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use super::HostError;
@@ -27,21 +27,22 @@ pub struct Datagram {
 }
 
 #[derive(Debug)]
-struct UdpSocket {
+struct Bound {
     port: u16,
-    peer: Option<SocketAddr>,
+    /// To whom it is connected, and from which address.
+    peer: Option<(SocketAddr, IpAddr)>,
     waiting: VecDeque<Datagram>,
     waiting_bytes: usize,
     error: Option<HostError>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct UdpSockets {
-    all: BTreeMap<UdpId, UdpSocket>,
+pub(super) struct UdpTable {
+    all: BTreeMap<UdpId, Bound>,
     next: u64,
 }
 
-impl UdpSockets {
+impl UdpTable {
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
@@ -50,7 +51,11 @@ impl UdpSockets {
         self.all.values().any(|socket| socket.port == port)
     }
 
-    pub(super) fn bind(&mut self, port: u16, peer: Option<SocketAddr>) -> Result<UdpId, HostError> {
+    pub(super) fn bind(
+        &mut self,
+        port: u16,
+        peer: Option<(SocketAddr, IpAddr)>,
+    ) -> Result<UdpId, HostError> {
         if self.is_taken(port) {
             return Err(HostError::AddressInUse);
         }
@@ -58,7 +63,7 @@ impl UdpSockets {
         self.next += 1;
         self.all.insert(
             id,
-            UdpSocket {
+            Bound {
                 port,
                 peer,
                 waiting: VecDeque::new(),
@@ -73,6 +78,12 @@ impl UdpSockets {
         self.all.get(&id).map(|socket| socket.port)
     }
 
+    /// The address that a connected socket sends from, whatever the host has now.
+    pub(super) fn local(&self, id: UdpId) -> Option<IpAddr> {
+        let peer = self.all.get(&id)?.peer;
+        peer.map(|(_, local)| local)
+    }
+
     pub(super) fn close(&mut self, id: UdpId) {
         self.all.remove(&id);
     }
@@ -82,9 +93,11 @@ impl UdpSockets {
         let Some(flow) = packet.flow() else {
             return true;
         };
-        let is_for = |socket: &&mut UdpSocket| {
+        let is_for = |socket: &&mut Bound| {
             socket.port == flow.destination.port()
-                && socket.peer.is_none_or(|peer| peer == flow.source)
+                && socket
+                    .peer
+                    .is_none_or(|peer| peer == (flow.source, flow.destination.ip()))
         };
         let Some(socket) = self.all.values_mut().find(is_for) else {
             return false;
@@ -110,8 +123,9 @@ impl UdpSockets {
 
     /// A datagram that was sent met with an error: a connected socket hears of it.
     pub(super) fn fail(&mut self, about: &Flow, error: HostError) {
-        let is_meant = |socket: &&mut UdpSocket| {
-            socket.port == about.source.port() && socket.peer == Some(about.destination)
+        let is_meant = |socket: &&mut Bound| {
+            let ends = (about.destination, about.source.ip());
+            socket.port == about.source.port() && socket.peer == Some(ends)
         };
         if let Some(socket) = self.all.values_mut().find(is_meant) {
             socket.error = Some(error);
