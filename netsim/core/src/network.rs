@@ -381,7 +381,7 @@ fn cable(scenario: &Scenario, topology: &Topology, number: usize, seed: Seed) ->
             Node::Edge { edge } => Some(edge),
             Node::Host { .. } => None,
         });
-    let by = EdgeAddress::of(edges.next().unwrap_or(usize::from(u16::MAX)));
+    let by = EdgeAddress::of(edges.next().unwrap_or_else(|| u16::MAX.into()));
     CableBox::new(cable, by, (seed, &format!("cable.{}", link.name)))
 }
 
