@@ -1,4 +1,4 @@
-//! Build script of both programs: names the commit that they are built from.
+//! Build script of the programs: names the commit that they are built from.
 //!
 //! `STERNLINE_COMMIT` wins, for sources without their history. Otherwise git is asked,
 //! and asked again only when a source of the program changes: it is built again then
@@ -13,6 +13,9 @@ const SOURCES: &[&str] = &[
     "Cargo.toml",
     "src",
     "migrations",
+    "core/Cargo.toml",
+    "core/src",
+    "scenarios",
     "../packaging/build.rs",
     "../packaging/manual.rs",
     "../packaging/version.rs",

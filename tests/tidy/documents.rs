@@ -18,6 +18,7 @@ fn every_document_a_reader_expects_is_there() {
         "LICENSE-MIT",
         "deny.toml",
         "docs/metrics.md",
+        "docs/netsim-scenarios.md",
         "docs/runbook.md",
         "relay/openapi.json",
     ] {
@@ -160,6 +161,7 @@ fn links_inside_the_repository_lead_somewhere() {
         "SECURITY.md",
         "CHANGELOG.md",
         "docs/metrics.md",
+        "docs/netsim-scenarios.md",
         "docs/runbook.md",
     ] {
         let folder = sources::root().join(path);

@@ -29,7 +29,9 @@ pub(crate) fn read(path: &str) -> String {
 /// Every Rust file, in order of its path.
 pub(crate) fn rust() -> Vec<Source> {
     let mut found = Vec::new();
-    for folder in ["wire", "tunnel", "relay", "agent", "benches", "tests"] {
+    for folder in [
+        "wire", "tunnel", "relay", "agent", "netsim", "benches", "tests",
+    ] {
         collect(&root().join(folder), &mut found);
     }
     assert!(

@@ -1,0 +1,292 @@
+//! TCP sockets of a simulated host: smoltcp's, and what it does not tell about them.
+
+use std::net::SocketAddr;
+
+use smoltcp::{
+    iface::{SocketHandle, SocketSet},
+    socket::tcp,
+    wire::IpListenEndpoint,
+};
+
+use super::{HostError, Stack};
+use crate::{model::Protocol, packet::Flow, time::Instant};
+
+/// A TCP socket of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TcpId(u64);
+
+/// How a TCP socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcpState {
+    /// No answer yet.
+    Connecting,
+    /// Bytes can be exchanged, in at least one direction.
+    Open,
+    /// It is over: in order, or for a reason.
+    Closed(Option<HostError>),
+}
+
+#[derive(Debug)]
+pub(super) struct TcpSocket {
+    pub(super) handle: SocketHandle,
+    pub(super) flow: Flow,
+    pub(super) was_open: bool,
+    pub(super) error: Option<HostError>,
+    /// Whether nobody holds it any more: it says its goodbyes and is gone.
+    pub(super) is_released: bool,
+}
+
+/// Bytes that a TCP socket holds in each direction: Linux begins with about as much, and
+/// the product's windows are its own.
+const BUFFER: usize = 256 * 1024;
+
+/// How many connections may wait to be accepted, a port (Linux's `somaxconn`).
+const BACKLOG: usize = 4096;
+
+impl Stack {
+    /// Connects a TCP socket; its state tells when it is open.
+    ///
+    /// # Errors
+    ///
+    /// No address of this family, or no port.
+    pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<TcpId, HostError> {
+        let source = self.source_for(remote.ip())?;
+        let local = self.free_port(|stack, port| {
+            let local = SocketAddr::new(source, port);
+            !stack
+                .tcp
+                .values()
+                .any(|one| one.flow.source == local && one.flow.destination == remote)
+        });
+        let local = SocketAddr::new(source, local.ok_or(HostError::AddressInUse)?);
+        let mut socket = tcp_socket();
+        socket
+            .connect(self.interface.context(), remote, local)
+            .map_err(|_| HostError::NetworkUnreachable)?;
+        let handle = self.sockets.add(socket);
+        let flow = Flow {
+            protocol: Protocol::Tcp,
+            source: local,
+            destination: remote,
+        };
+        let id = self.keep(handle, flow, false);
+        self.poll(now);
+        Ok(id)
+    }
+
+    /// Listens on a port of every address.
+    ///
+    /// # Errors
+    ///
+    /// The port is taken.
+    pub fn listen(&mut self, port: u16) -> Result<(), HostError> {
+        if self.listeners.contains_key(&port) {
+            return Err(HostError::AddressInUse);
+        }
+        self.listeners.insert(port, Vec::new());
+        Ok(())
+    }
+
+    /// smoltcp needs a socket for each SYN beforehand: one is made when a SYN comes, so
+    /// that a listener costs nothing. With a full backlog the SYN meets none, and is
+    /// answered with a reset.
+    pub(super) fn make_room_for(&mut self, port: u16) {
+        let Some(waiting) = self.listeners.get_mut(&port) else {
+            return;
+        };
+        let is_free = |handle: &SocketHandle| {
+            self.sockets.get::<tcp::Socket<'_>>(*handle).state() == tcp::State::Listen
+        };
+        if waiting.len() < BACKLOG && !waiting.iter().any(is_free) {
+            waiting.push(listening(&mut self.sockets, port));
+        }
+    }
+
+    /// Ports on which it listens.
+    pub fn listens_on(&self) -> impl Iterator<Item = u16> {
+        self.listeners.keys().copied()
+    }
+
+    /// The next connection that came in on a port, and from where.
+    pub fn accept(&mut self, port: u16) -> Option<(TcpId, SocketAddr)> {
+        let waiting = self.listeners.get_mut(&port)?;
+        let is_open = |handle: &SocketHandle, sockets: &SocketSet<'_>| {
+            let state = sockets.get::<tcp::Socket<'_>>(*handle).state();
+            !matches!(
+                state,
+                tcp::State::Listen | tcp::State::SynReceived | tcp::State::Closed
+            )
+        };
+        let place = waiting
+            .iter()
+            .position(|handle| is_open(handle, &self.sockets))?;
+        let handle = waiting.remove(place);
+        let socket = self.sockets.get::<tcp::Socket<'_>>(handle);
+        let ends = (socket.local_endpoint()?, socket.remote_endpoint()?);
+        let of = |end: smoltcp::wire::IpEndpoint| SocketAddr::new(end.addr.into(), end.port);
+        let flow = Flow {
+            protocol: Protocol::Tcp,
+            source: of(ends.0),
+            destination: of(ends.1),
+        };
+        Some((self.keep(handle, flow, true), flow.destination))
+    }
+
+    /// How a socket is.
+    pub fn state(&self, id: TcpId) -> TcpState {
+        let Some(socket) = self.tcp.get(&id) else {
+            return TcpState::Closed(None);
+        };
+        let state = self.sockets.get::<tcp::Socket<'_>>(socket.handle).state();
+        match state {
+            tcp::State::SynSent | tcp::State::SynReceived | tcp::State::Listen => {
+                TcpState::Connecting
+            }
+            tcp::State::Closed | tcp::State::TimeWait if socket.error.is_some() => {
+                TcpState::Closed(socket.error)
+            }
+            tcp::State::Closed | tcp::State::TimeWait => TcpState::Closed(None),
+            _ => TcpState::Open,
+        }
+    }
+
+    /// Both ends of a socket.
+    pub fn ends(&self, id: TcpId) -> Option<(SocketAddr, SocketAddr)> {
+        let flow = self.tcp.get(&id)?.flow;
+        Some((flow.source, flow.destination))
+    }
+
+    /// Takes bytes that have come in; none at the end of what the peer sends.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has come in yet, or the connection is gone.
+    pub fn read(&mut self, now: Instant, id: TcpId, into: &mut [u8]) -> Result<usize, HostError> {
+        let socket = self.tcp.get(&id).ok_or(HostError::BrokenPipe)?;
+        let (handle, error) = (socket.handle, socket.error);
+        let tcp = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
+        match tcp.recv_slice(into) {
+            Ok(0) if error.is_none() => Err(HostError::WouldBlock),
+            Ok(taken) if taken > 0 => {
+                // The window has grown, and the peer must hear of it.
+                self.poll(now);
+                Ok(taken)
+            }
+            Err(tcp::RecvError::Finished) => Ok(0),
+            Ok(_) | Err(tcp::RecvError::InvalidState) => error.map_or(Ok(0), Err),
+        }
+    }
+
+    /// Puts bytes in for sending; tells how many there was room for.
+    ///
+    /// # Errors
+    ///
+    /// There is no room now, or nothing can be sent any more.
+    pub fn write(&mut self, now: Instant, id: TcpId, bytes: &[u8]) -> Result<usize, HostError> {
+        let socket = self.tcp.get(&id).ok_or(HostError::BrokenPipe)?;
+        let (handle, error) = (socket.handle, socket.error);
+        let tcp = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
+        match tcp.send_slice(bytes) {
+            Ok(0) if !bytes.is_empty() => Err(HostError::WouldBlock),
+            Ok(taken) => {
+                self.poll(now);
+                Ok(taken)
+            }
+            Err(tcp::SendError::InvalidState) => Err(error.unwrap_or(HostError::BrokenPipe)),
+        }
+    }
+
+    /// Sends no more: what was put in goes out, then the end.
+    pub fn finish(&mut self, now: Instant, id: TcpId) {
+        if let Some(socket) = self.tcp.get(&id) {
+            self.sockets
+                .get_mut::<tcp::Socket<'_>>(socket.handle)
+                .close();
+            self.poll(now);
+        }
+    }
+
+    /// Nobody holds the socket any more. Bytes that were not read make it a reset, as in
+    /// Linux.
+    pub fn release(&mut self, now: Instant, id: TcpId) {
+        let Some(socket) = self.tcp.get_mut(&id) else {
+            return;
+        };
+        socket.is_released = true;
+        let tcp = self.sockets.get_mut::<tcp::Socket<'_>>(socket.handle);
+        if tcp.recv_queue() > 0 {
+            tcp.abort();
+        } else {
+            tcp.close();
+        }
+        self.poll(now);
+    }
+
+    fn keep(&mut self, handle: SocketHandle, flow: Flow, was_open: bool) -> TcpId {
+        let id = TcpId(self.next_tcp);
+        self.next_tcp += 1;
+        self.tcp.insert(
+            id,
+            TcpSocket {
+                handle,
+                flow,
+                was_open,
+                error: None,
+                is_released: false,
+            },
+        );
+        id
+    }
+
+    /// Notes what smoltcp does not tell: which sockets became open, and which were ended
+    /// by the peer.
+    pub(super) fn settle(&mut self) {
+        let sockets = &mut self.sockets;
+        self.tcp.retain(|_, socket| {
+            let tcp = sockets.get::<tcp::Socket<'_>>(socket.handle);
+            let state = tcp.state();
+            let is_closed = state == tcp::State::Closed;
+            if tcp.may_send() || tcp.may_recv() {
+                socket.was_open = true;
+            }
+            if is_closed && socket.error.is_none() && !socket.is_released && !tcp.may_recv() {
+                // A connection that ends in order is in TIME-WAIT or LAST-ACK before.
+                let refused = HostError::ConnectionRefused;
+                let reset = HostError::ConnectionReset;
+                socket.error = Some(if socket.was_open { reset } else { refused });
+            }
+            let is_gone = is_closed || state == tcp::State::TimeWait;
+            let keep = !(socket.is_released && is_gone);
+            if !keep {
+                sockets.remove(socket.handle);
+            }
+            keep
+        });
+        for waiting in self.listeners.values_mut() {
+            waiting.retain(|handle| {
+                let state = sockets.get::<tcp::Socket<'_>>(*handle).state();
+                if state == tcp::State::Closed {
+                    sockets.remove(*handle);
+                }
+                state != tcp::State::Closed
+            });
+        }
+    }
+}
+
+fn tcp_socket() -> tcp::Socket<'static> {
+    let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER]);
+    let mut socket = tcp::Socket::new(buffer(), buffer());
+    // The product sets TCP_NODELAY.
+    socket.set_nagle_enabled(false);
+    socket
+}
+
+fn listening(sockets: &mut SocketSet<'static>, port: u16) -> SocketHandle {
+    let mut socket = tcp_socket();
+    let end = IpListenEndpoint { addr: None, port };
+    socket
+        .listen(end)
+        .expect("a fresh socket listens on a port that is not 0");
+    sockets.add(socket)
+}

@@ -1,0 +1,137 @@
+//! The command line: results on standard output, everything else on standard error,
+//! colour only on a terminal.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    check::{self, CheckError},
+    list, shipped, version,
+};
+
+/// Networks of customers as scenarios: what a relay and an agent must survive.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sternline-netsim",
+    version = version::SHORT,
+    long_version = version::LONG,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = EXIT_CODES_HELP
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the scenarios, what each models, and who observed it.
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check scenario files; every mistake at once, with line and column.
+    Check {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+const EXIT_CODES_HELP: &str = "\
+Exit codes:
+    0  done
+    1  a scenario does not make sense
+   64  the command line is wrong
+   66  a file cannot be read
+   74  standard output cannot be written";
+
+/// A scenario does not make sense.
+const EXIT_MISTAKES: u8 = 1;
+/// As in sysexits.h.
+const EXIT_USAGE: u8 = 64;
+const EXIT_NO_INPUT: u8 = 66;
+const EXIT_OUTPUT: u8 = 74;
+
+/// Says why a command line is not understood, or the help that was asked for.
+pub fn report_usage(error: &clap::Error) -> ExitCode {
+    // Where nobody reads it, nobody misses it.
+    error.print().ok();
+    if error.use_stderr() {
+        ExitCode::from(EXIT_USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Does what was asked.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match &arguments.command {
+        Command::List { json: true } => print(&format!("{:#}\n", list::json(&shipped::all()))),
+        Command::List { json: false } => print(&list::text(&shipped::all())),
+        Command::Check { files } => check_all(files),
+    }
+}
+
+fn check_all(files: &[PathBuf]) -> ExitCode {
+    let mut worst = ExitCode::SUCCESS;
+    for path in files {
+        match check::file(path) {
+            Ok(scenario) => {
+                let written = print(&format!("{}\n", check::praise(path, &scenario)));
+                if written != ExitCode::SUCCESS {
+                    return written;
+                }
+            }
+            Err(error) => {
+                anstream::eprintln!("{error}");
+                worst = ExitCode::from(match error {
+                    CheckError::Unreadable { .. } => EXIT_NO_INPUT,
+                    CheckError::Mistaken { .. } => EXIT_MISTAKES,
+                });
+            }
+        }
+    }
+    worst
+}
+
+/// Writes a result. A reader that went away has seen what it wanted.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = anstream::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            anstream::eprintln!("error: cannot write to standard output: {error}");
+            ExitCode::from(EXIT_OUTPUT)
+        }
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_check_of_nothing_is_refused() {
+        assert!(Arguments::try_parse_from(["sternline-netsim", "check"]).is_err());
+    }
+}
