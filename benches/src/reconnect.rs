@@ -199,8 +199,8 @@ fn table(rows: &[Row]) -> String {
          `sternline-bench reconnect`. Seconds from the relay's new start until a first byte \
          comes back through each agent's exposure; agents are processes of their own, and \
          each exposure is tried every 50 ms, with 400 agents every 200 ms, since the tries \
-         take processor time from those that they wait for. All rounds together; the range is that of the \
-         rounds' last agents.\n\n\
+         take processor time from those that they wait for. All rounds together; the range \
+         is that of the rounds' last agents.\n\n\
          | build | transport | agents | rounds | first | p50 | p99 | **last** (range) | missing \
          | relay CPU s per round |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
