@@ -1,10 +1,13 @@
 //! The network simulator's program: what people and scripts ask of it.
 //!
-//! What it decides with is in `netsim_core`; here are files, terminals and exit codes.
+//! What it decides with is in `netsim_core`; here are files, terminals and exit codes, and
+//! `sim`, the world in virtual time that code of relay and agent runs in.
 
 pub mod shipped;
 #[path = "../../packaging/version.rs"]
 pub mod version;
+
+pub mod sim;
 
 pub mod check;
 pub mod list;

@@ -17,7 +17,10 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("tunnel", &["wire"]),
     ("relay", &["tunnel", "wire"]),
     ("agent", &["tunnel", "wire"]),
-    ("netsim", &["netsim-core"]),
+    (
+        "netsim",
+        &["agent", "netsim-core", "relay", "tunnel", "wire"],
+    ),
     ("benches", &["agent", "relay", "tunnel", "wire"]),
     ("tests", &["agent", "relay", "tunnel", "wire"]),
 ];

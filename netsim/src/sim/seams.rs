@@ -1,0 +1,97 @@
+//! The seams of `tunnel::World`, for one simulated host.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use async_trait::async_trait;
+use netsim_core::{random::Stream, topology::NodeId};
+use tunnel::{
+    World,
+    world::{AsyncUdpSocket, BoxIo, Clock, Entropy, Net, Resolve},
+};
+
+use super::{BEGINNING_UNIX_SECONDS, Sim, host_of, names, tcp::SimTcp, udp::SimUdp};
+
+pub(super) fn world(sim: &Sim, host: NodeId) -> World {
+    let state = sim.state();
+    let skew = host_of(&state.network, host).map(|host| host.skew.get().nanos);
+    let name = state.network.host_name(host).unwrap_or_default();
+    drop(state);
+    let here = Here {
+        sim: sim.clone(),
+        host,
+    };
+    World {
+        net: Arc::new(here.clone()),
+        resolver: Arc::new(here),
+        clock: Arc::new(SimClock {
+            sim: sim.clone(),
+            skew_seconds: skew.unwrap_or(0) / 1_000_000_000,
+        }),
+        entropy: Arc::new(SimEntropy(Mutex::new(
+            sim.0.seed.stream(&format!("host.{name}.entropy")),
+        ))),
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Here {
+    sim: Sim,
+    host: NodeId,
+}
+
+#[async_trait]
+impl Net for Here {
+    async fn connect_tcp(&self, address: SocketAddr) -> io::Result<BoxIo> {
+        let tcp = SimTcp::connect(&self.sim, self.host, address).await?;
+        Ok(Box::new(tcp))
+    }
+
+    fn connect_udp(&self, peer: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let bind = self
+            .sim
+            .with_stack(self.host, |stack, _| stack.bind_udp(Some(peer)))?;
+        Ok(Arc::new(SimUdp::new(self.sim.clone(), self.host, bind)))
+    }
+}
+
+#[async_trait]
+impl Resolve for Here {
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        names::resolve(&self.sim, self.host, host).await
+    }
+}
+
+#[derive(Debug)]
+struct SimClock {
+    sim: Sim,
+    skew_seconds: i64,
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn unix_seconds(&self) -> i64 {
+        let elapsed = self.sim.now().since_start().as_secs();
+        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        BEGINNING_UNIX_SECONDS
+            .saturating_add(elapsed)
+            .saturating_add(self.skew_seconds)
+    }
+}
+
+#[derive(Debug)]
+struct SimEntropy(Mutex<Stream>);
+
+impl Entropy for SimEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stream.fill(bytes);
+    }
+}
