@@ -14,11 +14,10 @@ use tunnel::{
     world::{AsyncUdpSocket, BoxIo, Clock, Entropy, Net, Resolve},
 };
 
-use super::{BEGINNING_UNIX_SECONDS, Sim, host_of, names, tcp::SimTcp, udp::SimUdp};
+use super::{BEGINNING_UNIX_SECONDS, Sim, names, tcp::SimTcp, udp::SimUdp};
 
 pub(super) fn world(sim: &Sim, host: NodeId) -> World {
     let state = sim.state();
-    let skew = host_of(&state.network, host).map(|host| host.skew.get().nanos);
     let name = state.network.host_name(host).unwrap_or_default();
     drop(state);
     let here = Here {
@@ -30,7 +29,7 @@ pub(super) fn world(sim: &Sim, host: NodeId) -> World {
         resolver: Arc::new(here),
         clock: Arc::new(SimClock {
             sim: sim.clone(),
-            skew_seconds: skew.unwrap_or(0) / 1_000_000_000,
+            host,
         }),
         entropy: Arc::new(SimEntropy(Mutex::new(
             sim.0.seed.stream(&format!("host.{name}.entropy")),
@@ -69,7 +68,7 @@ impl Resolve for Here {
 #[derive(Debug)]
 struct SimClock {
     sim: Sim,
-    skew_seconds: i64,
+    host: NodeId,
 }
 
 impl Clock for SimClock {
@@ -80,9 +79,10 @@ impl Clock for SimClock {
     fn unix_seconds(&self) -> i64 {
         let elapsed = self.sim.now().since_start().as_secs();
         let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        let skew = self.sim.state().skews.get(&self.host).copied();
         BEGINNING_UNIX_SECONDS
             .saturating_add(elapsed)
-            .saturating_add(self.skew_seconds)
+            .saturating_add(skew.unwrap_or(0) / 1_000_000_000)
     }
 }
 
