@@ -32,7 +32,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use wire::{close::ResetCode, limits::DATA_BYTES_MAX, session::StreamReset};
 
-use crate::session::{RecvStream, SendStream, Stream};
+use crate::{
+    session::{RecvStream, SendStream, Stream},
+    world::{SimulatedSocket, SimulatedWrite, TargetSocket},
+};
 
 mod read;
 
@@ -123,6 +126,25 @@ impl Probe for unix::OwnedWriteHalf {
     fn abort(self) {}
 }
 
+impl SpliceIo for SimulatedSocket {
+    type Read = Box<dyn tokio::io::AsyncRead + Send + Unpin>;
+    type Write = Box<dyn SimulatedWrite>;
+
+    fn halves(self) -> (Self::Read, Self::Write) {
+        (self.read, self.write)
+    }
+}
+
+impl Probe for Box<dyn SimulatedWrite> {
+    async fn gone(&self) {
+        (**self).gone().await;
+    }
+
+    fn abort(mut self) {
+        (*self).abort();
+    }
+}
+
 /// Waits until readiness says that writing is closed. Being writable says nothing
 /// more, so a look from time to time must do: the kernel reports a hang-up as a
 /// level, and tokio's readiness as an edge.
@@ -141,6 +163,16 @@ where
 
 /// How soon a vanished client is noticed.
 const GONE_POLL: Duration = Duration::from_millis(100);
+
+/// [`splice`], whatever kind the socket is of. Which one it is, is asked once and not
+/// for every read.
+pub async fn splice_target(stream: Stream, socket: TargetSocket) -> Spliced {
+    match socket {
+        TargetSocket::Tcp(tcp) => splice(stream, tcp).await,
+        TargetSocket::Unix(unix) => splice(stream, unix).await,
+        TargetSocket::Simulated(simulated) => splice(stream, simulated).await,
+    }
+}
 
 /// Copies both ways until both are done. See the module.
 pub async fn splice<IO: SpliceIo>(stream: Stream, io: IO) -> Spliced {

@@ -3,15 +3,21 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Instant,
 };
 
 use async_trait::async_trait;
 use netsim_core::{random::Stream, topology::NodeId};
+use tokio::io::{AsyncWrite, WriteHalf};
 use tunnel::{
     World,
-    world::{AsyncUdpSocket, BoxIo, Clock, Entropy, Net, Resolve},
+    world::{
+        AsyncUdpSocket, BoxIo, Clock, Entropy, Net, Resolve, SimulatedSocket, SimulatedWrite,
+        TargetEnd, TargetSocket,
+    },
 };
 
 use super::{BEGINNING_UNIX_SECONDS, Sim, names, tcp::SimTcp, udp::SimUdp};
@@ -56,6 +62,51 @@ impl Net for Here {
             .with_stack(self.host, |stack, _| stack.bind_udp(Some(peer)))?;
         Ok(Arc::new(SimUdp::new(self.sim.clone(), self.host, bind)))
     }
+
+    async fn connect_target(&self, target: TargetEnd<'_>) -> io::Result<TargetSocket> {
+        let TargetEnd::Tcp(address) = target else {
+            // A Docker Engine is put onto a host by `docker::beside`.
+            return Err(rustix::io::Errno::NOENT.into());
+        };
+        let tcp = SimTcp::connect(&self.sim, self.host, address).await?;
+        let (read, write) = tokio::io::split(tcp);
+        Ok(TargetSocket::Simulated(SimulatedSocket {
+            read: Box::new(read),
+            write: Box::new(TargetWrite(write)),
+        }))
+    }
+}
+
+/// The sending half of a connection to a service.
+#[derive(Debug)]
+struct TargetWrite(WriteHalf<SimTcp>);
+
+impl AsyncWrite for TargetWrite {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl SimulatedWrite for TargetWrite {
+    /// Over TCP, a peer that has gone after it had finished shows at the next write.
+    async fn gone(&self) {
+        std::future::pending().await
+    }
+
+    fn abort(&mut self) {}
 }
 
 #[async_trait]
@@ -76,13 +127,14 @@ impl Clock for SimClock {
         tokio::time::Instant::now().into_std()
     }
 
-    fn unix_seconds(&self) -> i64 {
-        let elapsed = self.sim.now().since_start().as_secs();
+    fn unix_milliseconds(&self) -> i64 {
+        let elapsed = self.sim.now().since_start().as_millis();
         let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
         let skew = self.sim.state().skews.get(&self.host).copied();
         BEGINNING_UNIX_SECONDS
+            .saturating_mul(1_000)
             .saturating_add(elapsed)
-            .saturating_add(skew.unwrap_or(0) / 1_000_000_000)
+            .saturating_add(skew.unwrap_or(0) / 1_000_000)
     }
 }
 
