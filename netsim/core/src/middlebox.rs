@@ -97,6 +97,8 @@ pub enum Cause {
     TooManyHops,
     /// The host that it is for is down or asleep.
     HostDown,
+    /// Taken in by a proxy on the way.
+    Diverted,
 }
 
 impl Cause {
@@ -127,6 +129,7 @@ impl Cause {
             Self::Unroutable => "unroutable",
             Self::TooManyHops => "too-many-hops",
             Self::HostDown => "host-down",
+            Self::Diverted => "diverted",
         }
     }
 }

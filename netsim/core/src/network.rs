@@ -8,6 +8,7 @@
 //! are one run; every packet is delivered, dropped with a cause that is counted, or under
 //! way.
 
+mod diverter;
 mod edge;
 mod faults;
 mod timeline;
@@ -15,7 +16,7 @@ mod timeline;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::timeline::{Change, HostDeed, Moment, timeline};
-use self::{edge::EdgeNode, faults::Fault};
+use self::{diverter::Diversion, edge::EdgeNode, faults::Fault};
 use crate::{
     middlebox::{CableBox, Cause, EdgeAddress, Middlebox, Touched, Verdict},
     model::{Protocol, Role, Scenario, Side, Word},
@@ -70,6 +71,10 @@ pub struct Network {
     keeps_sightings: bool,
     /// How many packets each conversation has had, as long as it may be a handshake.
     begun: BTreeMap<Flow, u32>,
+    /// How often a connection began that leads to each proxy, by its place in the scenario.
+    proxied: Vec<u64>,
+    /// Captive portals that let through.
+    released: BTreeSet<usize>,
 }
 
 /// The first packets of a conversation carry its handshake, in which signatures and
@@ -105,6 +110,8 @@ impl Network {
             trace: Trace::default(),
             keeps_sightings: true,
             begun: BTreeMap::new(),
+            proxied: vec![0; scenario.proxies.len()],
+            released: BTreeSet::new(),
             moments,
             scenario,
         };
@@ -138,8 +145,16 @@ impl Network {
         self.trace.observations.push(observation);
     }
 
-    /// A host sends a packet: by its VPN while one is up, else by its own cable.
+    /// A host sends a packet: by its VPN while one is up, else by its own cable. An edge is
+    /// the host of the transparent proxies on it.
     pub fn send(&mut self, now: Instant, from: NodeId, packet: Packet) {
+        if self.diverts(from) {
+            let mut verdicts = Vec::new();
+            self.edge(from).on_own_packet(now, packet, &mut verdicts);
+            self.after_edge(now, from, verdicts);
+            self.schedule(Component::Edge(from));
+            return;
+        }
         let Some(host) = self.hosts[from.0].as_mut().filter(|host| host.is_awake) else {
             self.touched.count(Cause::HostDown);
             return;
@@ -166,6 +181,18 @@ impl Network {
             Some(link) => self.put(now, from, link, packet),
             None => self.touched.count(Cause::Unroutable),
         }
+    }
+
+    /// Whether transparent proxies stand on a node: an edge then, whose node sends and is
+    /// delivered packets as a host's, with the topology's `proxy_addresses` as its own.
+    pub fn diverts(&self, node: NodeId) -> bool {
+        let edge = self.edges[node.0].as_ref();
+        edge.is_some_and(|edge| edge.diverter.is_some())
+    }
+
+    /// Whether a proxy, by its place in the scenario, answers everything with its page.
+    pub fn is_captive(&self, proxy: usize) -> bool {
+        self.scenario.proxies[proxy].captive && !self.released.contains(&proxy)
     }
 
     /// Packets that have come to hosts since the last call.
@@ -212,6 +239,9 @@ impl Network {
         }
         for edge in self.edges.iter().flatten() {
             touched.add(&edge.chain.touched());
+            if let Some(diverter) = &edge.diverter {
+                touched.add(diverter.touched());
+            }
         }
         touched
     }
@@ -298,6 +328,15 @@ impl Network {
     fn arrive(&mut self, now: Instant, node: NodeId, from: Side, packet: Packet) {
         let mut verdicts = Vec::new();
         let edge = self.edge(node);
+        let diversion = edge.divert(from, &packet);
+        if let Diversion::Begins(proxy) = diversion {
+            self.proxied[proxy] += 1;
+        }
+        if diversion != Diversion::None {
+            self.delivered.push((node, packet));
+            return;
+        }
+        let edge = self.edge(node);
         edge.on_packet(now, from, packet, &mut verdicts);
         self.after_edge(now, node, verdicts);
         self.schedule(Component::Edge(node));
@@ -307,6 +346,12 @@ impl Network {
     fn after_edge(&mut self, now: Instant, node: NodeId, verdicts: Vec<Verdict>) {
         for verdict in verdicts {
             match verdict {
+                Verdict::Forward { to, packet }
+                    if to == Side::Inside
+                        && self.edge(node).is_for_proxies(packet.destination()) =>
+                {
+                    self.delivered.push((node, packet));
+                }
                 Verdict::Forward { to, packet } => match self.edge(node).link_for(to, &packet) {
                     Some(link) => self.put(now, node, link, packet),
                     None => self.touched.count(Cause::Unroutable),
@@ -347,6 +392,7 @@ impl Network {
                     .unwrap_or_default(),
             });
         }
+        self.note_proxied(node, &packet);
         self.delivered.push((node, packet));
     }
 

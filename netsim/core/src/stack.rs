@@ -17,11 +17,15 @@ use std::{
 
 use ipnet::IpNet;
 use smoltcp::{
-    iface::{Config, Interface, SocketHandle, SocketSet},
+    iface::{Config, Interface, SocketSet},
     wire::{HardwareAddress, IpCidr},
 };
 
-use self::{device::Device, tcp::TcpSocket, udp::UdpTable};
+use self::{
+    device::Device,
+    tcp::{Listener, TcpSocket},
+    udp::UdpTable,
+};
 pub use self::{
     tcp::{TcpId, TcpState},
     udp::{Datagram, UdpId},
@@ -75,10 +79,11 @@ pub struct Stack {
     sockets: SocketSet<'static>,
     tcp: BTreeMap<TcpId, TcpSocket>,
     next_tcp: u64,
-    /// By port: sockets that wait for a SYN.
-    listeners: BTreeMap<u16, Vec<SocketHandle>>,
+    /// By their first port.
+    listeners: BTreeMap<u16, Listener>,
     udp: UdpTable,
     addresses: Vec<IpNet>,
+    takes_any: bool,
     mtu: u16,
     stream: Stream,
     next_port: u16,
@@ -116,6 +121,7 @@ impl Stack {
             listeners: BTreeMap::new(),
             udp: UdpTable::default(),
             addresses,
+            takes_any: false,
             mtu,
             next_port: PORTS.start() + offset,
             stream,
@@ -137,7 +143,15 @@ impl Stack {
     pub fn reconfigure(&mut self, addresses: Vec<IpNet>, mtu: u16) {
         self.device.mtu = mtu;
         self.interface = interface(&addresses, &mut self.device, self.stream.bits());
+        self.interface.set_any_ip(self.takes_any);
         (self.addresses, self.mtu) = (addresses, mtu);
+    }
+
+    /// Takes TCP for any address as if that were its own, and answers from there: what an
+    /// edge diverts to a proxy. [`Self::ends`] tells for whom a connection was meant.
+    pub fn take_any_address(&mut self) {
+        self.takes_any = true;
+        self.interface.set_any_ip(true);
     }
 
     /// The address that it would send from.
@@ -150,11 +164,13 @@ impl Stack {
 
     /// A packet arrives.
     pub fn receive(&mut self, now: Instant, packet: Packet) {
-        let is_ours = self
-            .addresses
-            .iter()
-            .any(|own| own.addr() == packet.destination());
-        if !is_ours || !packet.is_intact() {
+        let mut own = self.addresses.iter().map(IpNet::addr);
+        let is_ours = own.any(|own| own == packet.destination());
+        let may_be_any = matches!(
+            packet.transport(),
+            Transport::Tcp { .. } | Transport::Error { .. }
+        );
+        if !(is_ours || self.takes_any && may_be_any) || !packet.is_intact() {
             return;
         }
         match packet.transport() {
@@ -245,7 +261,7 @@ impl Stack {
                 .get_mut::<smoltcp::socket::tcp::Socket<'_>>(socket.handle)
                 .abort();
         }
-        for handle in std::mem::take(&mut self.listeners).into_values().flatten() {
+        for handle in self.take_waiting() {
             self.sockets.remove(handle);
         }
         self.udp = UdpTable::default();

@@ -12,7 +12,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    model::{Edge, End, Scenario, Side},
+    model::{Edge, End, ProxyKind, Scenario, Side},
     term::Name,
 };
 
@@ -134,8 +134,14 @@ impl Topology {
                     own
                 }
                 Node::Edge { edge } => {
-                    let outer = outer_addresses(&scenario.edges[*edge]);
-                    outer.into_iter().map(|address| (address, None)).collect()
+                    let name = &scenario.edges[*edge].name;
+                    let mut own = outer_addresses(&scenario.edges[*edge]);
+                    let mut proxies = scenario.proxies.iter();
+                    if proxies.any(|one| one.speaks == ProxyKind::Transparent && *one.on == **name)
+                    {
+                        own.extend(proxy_addresses(*edge));
+                    }
+                    own.into_iter().map(|address| (address, None)).collect()
                 }
             };
             self.addresses[id] = own;
@@ -241,6 +247,18 @@ pub fn outer_addresses(edge: &Edge) -> Vec<IpAddr> {
     let mut outer: Vec<IpAddr> = nat.map(|address| **address).collect();
     outer.extend(edge.nat64.iter().map(|nat64| IpAddr::V4(*nat64.address)));
     outer
+}
+
+/// The addresses that transparent proxies on the edge with this number dial from, as hosts
+/// inside of it: from the networks for measurements (RFC 2544, RFC 5180), beside those in
+/// whose name the edge complains.
+pub fn proxy_addresses(edge: usize) -> [IpAddr; 2] {
+    let number = u16::try_from(edge.saturating_add(1)).unwrap_or(u16::MAX);
+    let [high, low] = number.to_be_bytes();
+    [
+        Ipv4Addr::new(198, 19, high, low).into(),
+        Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, number).into(),
+    ]
 }
 
 /// The address of a host's copy: the next ones in a row.

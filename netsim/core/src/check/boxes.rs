@@ -162,6 +162,15 @@ fn proxies(scenario: &Scenario, reader: &mut Reader<'_>) {
             let problem = "a proxy that is spoken to has one port";
             reader.report(&proxy.name.place(), problem);
         }
+        let mut others = scenario.proxies.iter();
+        let earlier = others
+            .by_ref()
+            .take_while(|other| *other.name != *proxy.name);
+        let mut earlier = earlier.filter(|other| *other.on == *proxy.on);
+        if let Some(other) = earlier.find(|other| other.port.overlaps(proxy.port)) {
+            let problem = format!("the proxy `{}` has this port there already", *other.name);
+            reader.report(&proxy.name.place(), problem);
+        }
         if proxy
             .login
             .as_ref()

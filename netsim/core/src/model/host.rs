@@ -80,6 +80,16 @@ record! {
     }
 }
 
+impl Proxy {
+    /// Whether a captive one has something to do once it is released.
+    pub const fn does_more_than_hold(&self) -> bool {
+        !self.captive
+            || self.strips_upgrade
+            || self.intercepts_as.is_some()
+            || self.cut_after.is_some()
+    }
+}
+
 record! {
     /// A second way out of a host. While it is up, everything goes through it.
     pub struct Vpn {

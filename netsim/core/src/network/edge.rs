@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
 };
 
+use super::diverter::{Diversion, Diverter};
 use crate::{
     middlebox::{Cause, Chain, EdgeAddress, Middlebox, Verdict},
     model::{Scenario, Side},
@@ -22,6 +23,8 @@ pub(super) struct EdgeNode {
     /// Where what nobody knows goes, on either side: the only link there.
     default: BTreeMap<Side, LinkId>,
     own: BTreeSet<IpAddr>,
+    /// To the transparent proxies that stand here.
+    pub(super) diverter: Option<Diverter>,
 }
 
 impl EdgeNode {
@@ -56,6 +59,7 @@ impl EdgeNode {
                 .filter_map(|side| links_on(*side))
                 .collect(),
             own: outer_addresses(edge).into_iter().collect(),
+            diverter: Diverter::of(scenario, number),
         })
     }
 
@@ -77,15 +81,7 @@ impl EdgeNode {
             );
             return;
         }
-        let destination = packet.destination();
-        let is_own = self.own.contains(&destination);
-        let to = match self.routes.get(&destination) {
-            // What is for the edge's own NAT passes it, from either side.
-            _ if is_own => from.other(),
-            Some((side, _)) => *side,
-            // What nobody knows is outside.
-            None => Side::Outside,
-        };
+        let to = self.way(from, packet.destination());
         if to != from {
             self.chain.on_packet(now, from, packet, verdicts);
         } else if self.link_for(to, &packet).is_some() {
@@ -93,6 +89,55 @@ impl EdgeNode {
         } else {
             let trouble = (Trouble::HostUnreachable, Cause::Unroutable);
             self.complain(from, packet, trouble, verdicts);
+        }
+    }
+
+    /// To which side a packet from a side goes.
+    fn way(&self, from: Side, destination: IpAddr) -> Side {
+        match self.routes.get(&destination) {
+            // What is for the edge's own NAT passes it, from either side, and what is for
+            // its proxies comes from outside.
+            _ if self.own.contains(&destination) || self.is_for_proxies(destination) => {
+                from.other()
+            }
+            Some((side, _)) => *side,
+            // What nobody knows is outside.
+            None => Side::Outside,
+        }
+    }
+
+    /// Whether a packet that arrives at a side is for the proxies on this edge.
+    pub(super) fn divert(&mut self, from: Side, packet: &Packet) -> Diversion {
+        let destination = packet.destination();
+        let crosses = from == Side::Inside
+            && !self.own.contains(&destination)
+            && self.way(from, destination) == Side::Outside;
+        match &mut self.diverter {
+            Some(diverter) if crosses => diverter.judge(packet),
+            Some(_) | None => Diversion::None,
+        }
+    }
+
+    /// Whether this is an address that proxies on this edge dial from.
+    pub(super) fn is_for_proxies(&self, destination: IpAddr) -> bool {
+        let diverter = self.diverter.as_ref();
+        diverter.is_some_and(|diverter| diverter.owns(destination))
+    }
+
+    /// The proxies on this edge send a packet: an answer in what was diverted goes inside
+    /// at once, what they dial passes the boxes.
+    pub(super) fn on_own_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let is_dialled = self.is_for_proxies(packet.source());
+        if is_dialled && self.way(Side::Inside, packet.destination()) == Side::Outside {
+            self.chain.on_packet(now, Side::Inside, packet, verdicts);
+        } else {
+            let to = Side::Inside;
+            verdicts.push(Verdict::Forward { to, packet });
         }
     }
 

@@ -4,8 +4,9 @@
 use super::Network;
 use crate::{
     middlebox::{Cause, Middlebox},
-    model::{Cable, Edge, Ruling},
-    topology::Node,
+    model::{Cable, Edge, Proxy, ProxyKind, Ruling},
+    packet::Packet,
+    topology::{Node, NodeId},
 };
 
 /// A fault of the timeline, and what was counted before it.
@@ -73,7 +74,38 @@ impl Network {
                 ));
             }
         }
+        vacuous.extend(self.unused_proxies());
         vacuous
+    }
+
+    /// A packet comes to a host: it may be the first of a connection to a proxy there.
+    pub(super) fn note_proxied(&mut self, node: NodeId, packet: &Packet) {
+        let Some(flow) = packet.flow().filter(|_| packet.flags().opens()) else {
+            return;
+        };
+        let Node::Host { host, .. } = self.topology.nodes[node.0] else {
+            return;
+        };
+        let name = &self.scenario.hosts[host].name;
+        let proxies = self.scenario.proxies.iter().zip(&mut self.proxied);
+        for (proxy, count) in proxies {
+            if *proxy.on == **name && proxy.port.contains(flow.destination.port()) {
+                *count += 1;
+            }
+        }
+    }
+
+    /// Proxies that no connection came to: transparent ones, and those that a host is
+    /// configured with.
+    fn unused_proxies(&self) -> impl Iterator<Item = String> {
+        let is_meant_for_use = |proxy: &Proxy| {
+            let mut hosts = self.scenario.hosts.iter();
+            proxy.speaks == ProxyKind::Transparent
+                || hosts.any(|host| host.proxy.as_deref() == Some(&*proxy.name))
+        };
+        let proxies = self.scenario.proxies.iter().zip(&self.proxied);
+        let unused = proxies.filter(move |(proxy, count)| **count == 0 && is_meant_for_use(proxy));
+        unused.map(|(proxy, _)| format!("no connection came to the proxy {}", *proxy.name))
     }
 }
 

@@ -3,12 +3,17 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use ipnet::IpNet;
+
 use super::*;
 use crate::{
     check::check,
     packet::Flags,
     stack::{HostError, Stack, TcpId, TcpState},
+    topology::proxy_addresses,
 };
+
+mod diverted;
 
 const SERVER: &str = "203.0.113.10:8000";
 
@@ -66,12 +71,19 @@ impl World {
         let topology = network.topology().clone();
         let hosts = (0..topology.nodes.len()).map(NodeId);
         let stacks = hosts
-            .filter(|id| matches!(topology.nodes[id.0], Node::Host { .. }))
+            .filter(|id| matches!(topology.nodes[id.0], Node::Host { .. }) || network.diverts(*id))
             .map(|id| {
-                let addresses = topology.addresses(id).iter();
-                let nets = addresses.map(|(address, _)| (*address).into()).collect();
+                let addresses = match topology.nodes[id.0] {
+                    Node::Host { .. } => topology.addresses(id).iter().map(|own| own.0).collect(),
+                    Node::Edge { edge } => proxy_addresses(edge).to_vec(),
+                };
+                let nets = addresses.into_iter().map(IpNet::from).collect();
                 let stream = Seed(seed).stream(&format!("host.{}", id.0));
-                (id, Stack::new(nets, 1500, stream))
+                let mut stack = Stack::new(nets, 1500, stream);
+                if network.diverts(id) {
+                    stack.take_any_address();
+                }
+                (id, stack)
             })
             .collect();
         let now = Instant::START;

@@ -1,6 +1,6 @@
 //! The timeline of a scenario as moments, and what they change in the network.
 
-use super::{Network, faults::Fault};
+use super::{Network, diverter::Diverter, faults::Fault};
 use crate::{
     middlebox::{Cause, Middlebox},
     model::{Deed, Event, Line, Scenario, Word},
@@ -118,8 +118,7 @@ impl Network {
                 self.set_awake(event, begins);
                 self.host_deeds(now, moment, &event.on);
             }
-            // A proxy runs on a host, and is none of the network's business.
-            Deed::Release => {}
+            Deed::Release => self.set_released(event, begins),
         }
         self.note_fault(moment, event);
     }
@@ -178,6 +177,7 @@ impl Network {
                 edge.chain.rebind();
             } else {
                 edge.chain.forget();
+                edge.diverter.iter_mut().for_each(Diverter::forget);
             }
         }
     }
@@ -193,6 +193,24 @@ impl Network {
             if let Some(host) = &mut self.hosts[id.0] {
                 host.is_awake = is_awake;
             }
+        }
+    }
+
+    /// A captive portal lets through, or does not any more. What runs there asks by
+    /// [`Network::is_captive`].
+    fn set_released(&mut self, event: &Event, is_released: bool) {
+        let mut proxies = self.scenario.proxies.iter();
+        let Some(proxy) = proxies.position(|proxy| *proxy.name == *event.on) else {
+            return;
+        };
+        if is_released {
+            self.released.insert(proxy);
+        } else {
+            self.released.remove(&proxy);
+        }
+        let edges = self.edges.iter_mut().flatten();
+        for diverter in edges.filter_map(|edge| edge.diverter.as_mut()) {
+            diverter.release(proxy, is_released);
         }
     }
 

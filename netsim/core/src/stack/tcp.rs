@@ -9,7 +9,7 @@ use smoltcp::{
 };
 
 use super::{HostError, Stack};
-use crate::{model::Protocol, packet::Flow, time::Instant};
+use crate::{model::Protocol, packet::Flow, term::PortRange, time::Instant};
 
 /// A TCP socket of one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,11 +36,19 @@ pub(super) struct TcpSocket {
     pub(super) is_released: bool,
 }
 
+/// Where connections come in: one port, or some in a row.
+#[derive(Debug)]
+pub(super) struct Listener {
+    ports: PortRange,
+    /// Sockets that wait for a SYN, or to be accepted.
+    waiting: Vec<SocketHandle>,
+}
+
 /// Bytes that a TCP socket holds in each direction: Linux begins with about as much, and
 /// the product's windows are its own.
 const BUFFER: usize = 256 * 1024;
 
-/// How many connections may wait to be accepted, a port (Linux's `somaxconn`).
+/// How many connections may wait to be accepted, a listener (Linux's `somaxconn`).
 const BACKLOG: usize = 4096;
 
 impl Stack {
@@ -80,36 +88,66 @@ impl Stack {
     ///
     /// The port is taken.
     pub fn listen(&mut self, port: u16) -> Result<(), HostError> {
-        if self.listeners.contains_key(&port) {
+        self.listen_on(PortRange::one(port))
+    }
+
+    /// Listens on ports in a row, as one listener; it is named by the first.
+    ///
+    /// # Errors
+    ///
+    /// One of them is taken.
+    pub fn listen_on(&mut self, ports: PortRange) -> Result<(), HostError> {
+        let mut others = self.listeners.values();
+        if others.any(|other| other.ports.overlaps(ports)) {
             return Err(HostError::AddressInUse);
         }
-        self.listeners.insert(port, Vec::new());
+        let waiting = Vec::new();
+        self.listeners
+            .insert(ports.first, Listener { ports, waiting });
         Ok(())
+    }
+
+    fn listener_of(&mut self, port: u16) -> Option<&mut Listener> {
+        let (_, below) = self.listeners.range_mut(..=port).next_back()?;
+        below.ports.contains(port).then_some(below)
+    }
+
+    /// Every socket of a listener that nobody has accepted.
+    pub(super) fn take_waiting(&mut self) -> impl Iterator<Item = SocketHandle> + use<> {
+        let listeners = std::mem::take(&mut self.listeners).into_values();
+        listeners.flat_map(|listener| listener.waiting)
     }
 
     /// smoltcp needs a socket for each SYN beforehand: one is made when a SYN comes, so
     /// that a listener costs nothing. With a full backlog the SYN meets none, and is
     /// answered with a reset.
     pub(super) fn make_room_for(&mut self, port: u16) {
-        let Some(waiting) = self.listeners.get_mut(&port) else {
+        // Nothing can listen on port 0, also where a range begins with it.
+        let Some(listener) = self.listener_of(port).filter(|_| port != 0) else {
             return;
         };
+        let waiting = std::mem::take(&mut listener.waiting);
         let is_free = |handle: &SocketHandle| {
-            self.sockets.get::<tcp::Socket<'_>>(*handle).state() == tcp::State::Listen
+            let socket = self.sockets.get::<tcp::Socket<'_>>(*handle);
+            socket.state() == tcp::State::Listen && socket.listen_endpoint().port == port
         };
-        if waiting.len() < BACKLOG && !waiting.iter().any(is_free) {
-            waiting.push(listening(&mut self.sockets, port));
+        let has_room = waiting.len() < BACKLOG && !waiting.iter().any(is_free);
+        let more = has_room.then(|| listening(&mut self.sockets, port));
+        if let Some(listener) = self.listener_of(port) {
+            listener.waiting = waiting;
+            listener.waiting.extend(more);
         }
     }
 
     /// Ports on which it listens.
     pub fn listens_on(&self) -> impl Iterator<Item = u16> {
-        self.listeners.keys().copied()
+        let ports = self.listeners.values().map(|listener| listener.ports);
+        ports.flat_map(|ports| ports.first..=ports.last)
     }
 
-    /// The next connection that came in on a port, and from where.
+    /// The next connection that came in to the listener on a port, and from where.
     pub fn accept(&mut self, port: u16) -> Option<(TcpId, SocketAddr)> {
-        let waiting = self.listeners.get_mut(&port)?;
+        let waiting = &mut self.listeners.get_mut(&port)?.waiting;
         let is_open = |handle: &SocketHandle, sockets: &SocketSet<'_>| {
             let state = sockets.get::<tcp::Socket<'_>>(*handle).state();
             !matches!(
@@ -280,8 +318,8 @@ impl Stack {
             }
             keep
         });
-        for waiting in self.listeners.values_mut() {
-            waiting.retain(|handle| {
+        for listener in self.listeners.values_mut() {
+            listener.waiting.retain(|handle| {
                 let state = sockets.get::<tcp::Socket<'_>>(*handle).state();
                 if state == tcp::State::Closed {
                     sockets.remove(*handle);

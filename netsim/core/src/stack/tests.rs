@@ -1,7 +1,7 @@
 //! Two hosts on a piece of wire: what Linux would say, they say.
 
 use super::*;
-use crate::random::Seed;
+use crate::{random::Seed, term::PortRange};
 
 const NOW: Instant = Instant::START;
 
@@ -258,4 +258,42 @@ fn ipv6_works_as_ipv4_does() {
 
     assert_eq!(a.state(client), TcpState::Open);
     assert!(b.accept(8000).is_some());
+}
+
+#[test]
+fn a_range_of_ports_is_one_listener_and_costs_nothing_before_a_connection() {
+    let (mut a, mut b) = pair();
+    let ports = PortRange {
+        first: 0,
+        last: 8000,
+    };
+    b.listen_on(ports).expect("the ports are free");
+    let taken = b.listen(443);
+    let clients = [80, 8000].map(|port| a.connect(NOW, server(port)).expect("an address"));
+    exchange(&mut a, &mut b);
+
+    let accepted = [(); 2].map(|()| b.accept(0).expect("a connection came in").0);
+    let mut ports = accepted.map(|id| b.ends(id).expect("it is open").0.port());
+    ports.sort_unstable();
+
+    assert_eq!(taken, Err(HostError::AddressInUse));
+    assert_eq!(ports, [80, 8000]);
+    assert!(clients.iter().all(|id| a.state(*id) == TcpState::Open));
+    assert_eq!(b.sockets.iter().count(), 2);
+}
+
+#[test]
+fn a_stack_that_takes_any_address_answers_from_the_one_that_was_meant() {
+    let (mut a, mut b) = pair();
+    b.take_any_address();
+    b.reconfigure(vec!["10.0.0.9/32".parse().expect("an address")], 1400);
+    b.listen(8000).expect("the port is free");
+    let meant: SocketAddr = "203.0.113.10:8000".parse().expect("an address");
+
+    let client = a.connect(NOW, meant).expect("there is an address");
+    exchange(&mut a, &mut b);
+    let (accepted, _) = b.accept(8000).expect("a connection came in");
+
+    assert_eq!(a.state(client), TcpState::Open);
+    assert_eq!(b.ends(accepted).expect("it is open").0, meant);
 }

@@ -424,6 +424,11 @@ impl PortRange {
         self.first <= port && port <= self.last
     }
 
+    /// Whether a port is in both.
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
     /// How many; at least one.
     pub const fn count(self) -> u32 {
         (self.last - self.first) as u32 + 1
