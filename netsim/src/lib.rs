@@ -8,7 +8,13 @@ pub mod shipped;
 pub mod version;
 
 pub mod outcome;
+
 pub mod sim;
+
+pub mod play;
+
+pub mod goals;
+pub mod run;
 
 pub mod check;
 pub mod list;

@@ -24,14 +24,14 @@ use std::{
 
 use ipnet::IpNet;
 use netsim_core::{
-    model::{Deed, Role, Scenario},
+    model::{Deed, Role, Scenario, Word},
     network::{Change, HostDeed, Network},
     random::Seed,
     stack::{HostError, Stack},
     term::Name,
     time::Instant,
     topology::{Node, NodeId, nth_address},
-    trace::Trace,
+    trace::{Observation, Trace},
 };
 use tokio::sync::Notify;
 
@@ -100,13 +100,17 @@ pub fn run<T, F: Future<Output = T>>(
         .expect("a runtime without I/O asks nothing of the system");
     runtime.block_on(async {
         let sim = Sim::new(scenario, seed);
-        let driver = tokio::spawn(sim.clone().drive());
+        let mut driver = tokio::spawn(sim.clone().drive());
         let resolvers = names::serve_all(&sim);
-        let result = tokio::time::timeout(LONGEST, main(sim.clone())).await;
-        let result = result.expect("a run ends by itself: what does it wait for?");
+        let main = tokio::time::timeout(LONGEST, main(sim.clone()));
+        let result = tokio::select! {
+            biased;
+            broken = &mut driver => panic!("the world stands still: {broken:?}"),
+            result = main => result.expect("a run ends by itself: what does it wait for?"),
+        };
         driver.abort();
         drop(resolvers);
-        let trace = sim.state().network.trace().clone();
+        let trace = sim.state().network.take_trace();
         (result, trace)
     })
 }
@@ -209,6 +213,17 @@ impl Sim {
             }
             self.0.happened.notified().await;
         }
+    }
+
+    /// Notes what was seen of what runs on a host, or on all together.
+    pub fn observe(&self, host: Option<&Name>, word: Word, detail: &str) {
+        let at = self.now();
+        self.state().network.observe(Observation {
+            at,
+            host: host.cloned(),
+            word,
+            detail: detail.to_owned(),
+        });
     }
 
     /// Looks at the network.

@@ -140,6 +140,11 @@ impl Network {
         &self.trace
     }
 
+    /// What was seen so far, which is then forgotten.
+    pub fn take_trace(&mut self) -> Trace {
+        std::mem::take(&mut self.trace)
+    }
+
     /// Adds an observation of what runs on the hosts.
     pub fn observe(&mut self, observation: Observation) {
         self.trace.observations.push(observation);
