@@ -124,9 +124,8 @@ pub fn count(request: &Request) -> usize {
     each.sum()
 }
 
-/// Runs everything in virtual time. `on_done` hears of each run as it ends, and may keep
-/// what replays it: it gives the argument of `replay`.
-pub fn simulate(
+/// Runs everything in virtual time.
+fn simulate(
     request: &Request,
     mut on_done: impl FnMut(&Run, Option<&Repro>) -> Option<String>,
 ) -> Suite {
@@ -173,8 +172,46 @@ pub fn simulate(
     suite
 }
 
+/// Runs everything that was asked for. `on_done` hears of each run as it ends, and may keep
+/// what replays it: it gives the argument of `replay`.
+///
+/// # Errors
+///
+/// A world is not to be had; nothing was run.
+pub fn run(
+    request: &Request,
+    on_done: impl FnMut(&Run, Option<&Repro>) -> Option<String>,
+) -> Result<Suite, RunError> {
+    if request.worlds.contains(&World::Lab) {
+        return Err(RunError::NoLab);
+    }
+    let mut suite = simulate(request, on_done);
+    conclude(request, &mut suite);
+    Ok(suite)
+}
+
+/// Runs a failure once more, where it was seen.
+///
+/// # Errors
+///
+/// That world is not to be had.
+pub fn replay(repro: &Repro, keeps_packets: bool) -> Result<Run, RunError> {
+    match repro.world {
+        World::Sim => Ok(play::play(&repro.scenario, repro.seed(), keeps_packets).run),
+        World::Lab => Err(RunError::NoLab),
+    }
+}
+
+/// Why nothing was run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no lab here.
+    #[error("this release has no lab yet: run with --world sim")]
+    NoLab,
+}
+
 /// What all runs together say beyond each of them.
-pub fn conclude(request: &Request, suite: &mut Suite) {
+fn conclude(request: &Request, suite: &mut Suite) {
     for world in &request.worlds {
         suite.goals_missed.extend(missed(request, suite, *world));
     }
