@@ -208,6 +208,10 @@ impl Writer {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "who writes to a disk is outside of every simulation"
+    )]
     fn append(&mut self, lines: &[String], bytes_max: u64) -> io::Result<()> {
         let mut text = String::new();
         if self.lost > 0 {

@@ -254,6 +254,7 @@ fn refused(error: &io::Error, socket: &Path) -> Health {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what the agent connects to listens")]
 mod tests {
     use super::*;
 

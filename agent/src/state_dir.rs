@@ -240,9 +240,10 @@ mod tests {
     #[test]
     fn a_directory_in_memory_keeps_what_is_written_for_every_clone_and_nobody_else() {
         let state = StateDir::in_memory();
-        state.clone().replace_private("a.json", b"kept").unwrap();
+        let other = state.clone();
+        state.replace_private("a.json", b"kept").unwrap();
 
-        let read = state.read_private("a.json", 4).unwrap();
+        let read = other.read_private("a.json", 4).unwrap();
         let elsewhere = StateDir::in_memory().read_private("a.json", 4).unwrap_err();
 
         assert_eq!(read.as_str(), "kept");

@@ -158,6 +158,10 @@ impl Written {
     }
 
     /// The present moment, and this process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "who writes to a disk, or reads there, is outside of every simulation"
+    )]
     pub fn now() -> Self {
         let uptime = rustix::time::clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(uptime.tv_sec).unwrap_or_default();

@@ -386,4 +386,5 @@ impl Asked {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what the agent connects to listens")]
 mod tests;

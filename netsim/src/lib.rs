@@ -7,6 +7,7 @@ pub mod shipped;
 #[path = "../../packaging/version.rs"]
 pub mod version;
 
+pub mod docker;
 pub mod outcome;
 pub mod report;
 

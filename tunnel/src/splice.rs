@@ -34,12 +34,14 @@ use wire::{close::ResetCode, limits::DATA_BYTES_MAX, session::StreamReset};
 
 use crate::{
     session::{RecvStream, SendStream, Stream},
-    world::{SimulatedSocket, SimulatedWrite, TargetSocket},
+    world::TargetSocket,
 };
 
 mod read;
+mod simulated;
 
 use read::ChunkReader;
+pub use simulated::SimulatedWrite;
 
 /// What came of a splice.
 #[derive(Debug)]
@@ -124,25 +126,6 @@ impl Probe for unix::OwnedWriteHalf {
     }
 
     fn abort(self) {}
-}
-
-impl SpliceIo for SimulatedSocket {
-    type Read = Box<dyn tokio::io::AsyncRead + Send + Unpin>;
-    type Write = Box<dyn SimulatedWrite>;
-
-    fn halves(self) -> (Self::Read, Self::Write) {
-        (self.read, self.write)
-    }
-}
-
-impl Probe for Box<dyn SimulatedWrite> {
-    async fn gone(&self) {
-        (**self).gone().await;
-    }
-
-    fn abort(mut self) {
-        (*self).abort();
-    }
 }
 
 /// Waits until readiness says that writing is closed. Being writable says nothing
@@ -272,7 +255,7 @@ where
         let chunk = tokio::select! {
             biased;
             chunk = recv.read_chunk(DATA_BYTES_MAX) => chunk?,
-            () = gone_after(finished, write) => {
+            () = gone_after(finished, write.gone()) => {
                 recv.stop(ResetCode::Cancelled, "");
                 return Err(SpliceError::Gone);
             }
@@ -292,9 +275,9 @@ where
 
 /// A socket whose peer has not finished may hold bytes that were not read: only
 /// after them does it matter that the peer is gone.
-async fn gone_after(finished: &CancellationToken, write: &impl Probe) {
+async fn gone_after(finished: &CancellationToken, gone: impl Future<Output = ()>) {
     finished.cancelled().await;
-    write.gone().await;
+    gone.await;
 }
 
 /// Joins two streams, as a relay does: bytes are handed over without a copy, and

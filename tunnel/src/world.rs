@@ -21,7 +21,7 @@ use tokio::{
 
 pub mod target;
 
-pub use target::{SimulatedSocket, SimulatedWrite, TargetEnd, TargetSocket};
+pub use target::{SimulatedSocket, TargetEnd, TargetSocket};
 
 /// A byte stream of whatever kind.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}

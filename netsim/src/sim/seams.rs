@@ -3,20 +3,17 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Instant,
 };
 
 use async_trait::async_trait;
 use netsim_core::{random::Stream, topology::NodeId};
-use tokio::io::{AsyncWrite, WriteHalf};
 use tunnel::{
     World,
     world::{
-        AsyncUdpSocket, BoxIo, Clock, Entropy, Net, Resolve, SimulatedSocket, SimulatedWrite,
-        TargetEnd, TargetSocket,
+        AsyncUdpSocket, BoxIo, Clock, Entropy, Net, Resolve, SimulatedSocket, TargetEnd,
+        TargetSocket,
     },
 };
 
@@ -69,44 +66,9 @@ impl Net for Here {
             return Err(rustix::io::Errno::NOENT.into());
         };
         let tcp = SimTcp::connect(&self.sim, self.host, address).await?;
-        let (read, write) = tokio::io::split(tcp);
-        Ok(TargetSocket::Simulated(SimulatedSocket {
-            read: Box::new(read),
-            write: Box::new(TargetWrite(write)),
-        }))
+        // A peer that has gone after it had finished shows at the next write, as over TCP.
+        Ok(TargetSocket::Simulated(SimulatedSocket::new(Box::new(tcp))))
     }
-}
-
-/// The sending half of a connection to a service.
-#[derive(Debug)]
-struct TargetWrite(WriteHalf<SimTcp>);
-
-impl AsyncWrite for TargetWrite {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-#[async_trait]
-impl SimulatedWrite for TargetWrite {
-    /// Over TCP, a peer that has gone after it had finished shows at the next write.
-    async fn gone(&self) {
-        std::future::pending().await
-    }
-
-    fn abort(&mut self) {}
 }
 
 #[async_trait]

@@ -3,13 +3,10 @@
 //! An enum and not a trait object, so that a real socket is spliced at its full speed
 //! and with the kernel's own word on who is gone. Only a simulated one is boxed.
 
-use std::{fmt, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 
-use async_trait::async_trait;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::sync::CancellationToken;
 
 use super::BoxIo;
 
@@ -39,34 +36,30 @@ impl TargetSocket {
         match self {
             Self::Tcp(tcp) => Box::new(tcp),
             Self::Unix(unix) => Box::new(unix),
-            Self::Simulated(SimulatedSocket { read, write }) => {
-                Box::new(tokio::io::join(read, write))
-            }
+            Self::Simulated(simulated) => simulated.io,
         }
     }
 }
 
-/// Both halves of a simulator's socket.
+/// A simulator's socket: its bytes, and what a kernel would say beside them.
+#[derive(Debug)]
 pub struct SimulatedSocket {
-    /// What arrives.
-    pub read: Box<dyn AsyncRead + Send + Unpin>,
-    /// What is sent; shut down, it ends this direction alone.
-    pub write: Box<dyn SimulatedWrite>,
+    /// The bytes. Shut down for writing, it can still be read.
+    pub io: BoxIo,
+    /// Cancelled by the simulator once nobody can read any more what is written here.
+    pub gone: CancellationToken,
+    /// Cancelled by whoever has the socket where its peer is to see an error instead of
+    /// an end; the socket is dropped next.
+    pub aborted: CancellationToken,
 }
 
-impl fmt::Debug for SimulatedSocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SimulatedSocket")
+impl SimulatedSocket {
+    /// One whose peer is told of no abort, and is never known to have gone.
+    pub fn new(io: BoxIo) -> Self {
+        Self {
+            io,
+            gone: CancellationToken::new(),
+            aborted: CancellationToken::new(),
+        }
     }
-}
-
-/// The sending half of a simulator's socket.
-#[async_trait]
-pub trait SimulatedWrite: AsyncWrite + Send + Sync + Unpin {
-    /// Resolves once nobody can read any more what is written here.
-    async fn gone(&self);
-
-    /// From now on the peer sees an error where it would have seen the end, if that is
-    /// the way of this kind of socket. The socket is dropped next.
-    fn abort(&mut self);
 }
