@@ -34,7 +34,11 @@ const GOALS: [Goal; 9] = [
     },
     Goal {
         says: "a stream was broken off by a fault",
-        is_seen: |run| run.observations.iter().any(|one| one.word == Word::StreamReset),
+        is_seen: |run| {
+            run.observations
+                .iter()
+                .any(|one| one.word == Word::StreamReset)
+        },
     },
     Goal {
         says: "a packet from outside was kept out",

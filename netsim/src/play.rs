@@ -251,10 +251,7 @@ impl Stage {
     async fn happen(&mut self, scenario: &Scenario, deed: HostDeed) {
         let begins = deed.change == Change::Begins;
         let what = *scenario.events[deed.event].deed;
-        let agent = self
-            .agents
-            .iter_mut()
-            .find(|agent| agent.node == deed.host);
+        let agent = self.agents.iter_mut().find(|agent| agent.node == deed.host);
         match (what, begins) {
             (Deed::Crash, true) => match agent {
                 Some(agent) => agent.crash(&self.ends),

@@ -84,7 +84,11 @@ impl Seeds {
     /// Those for a scenario: of large fleets, two are as much work as eighty of one agent.
     fn of(self, scenario: &Scenario) -> Self {
         let agents: u32 = scenario.hosts.iter().map(|host| *host.count).sum();
-        let most = if agents >= LARGE { SEEDS_OF_LARGE } else { u64::MAX };
+        let most = if agents >= LARGE {
+            SEEDS_OF_LARGE
+        } else {
+            u64::MAX
+        };
         let last = self.last.min(self.first.saturating_add(most - 1));
         Self { last, ..self }
     }
@@ -118,7 +122,9 @@ pub struct Done {
 pub fn count(request: &Request) -> usize {
     let each = request.scenarios.iter().map(|scenario| {
         let worlds = request.worlds.iter();
-        let worlds = worlds.filter(|world| scenario.worlds.contains(world)).count();
+        let worlds = worlds
+            .filter(|world| scenario.worlds.contains(world))
+            .count();
         worlds * request.seeds.of(scenario).iter().count()
     });
     each.sum()
@@ -163,12 +169,16 @@ fn simulate(
             if let Some(difference) = repeated {
                 suite.repeated += 1;
                 let name = format!("{} with seed {}", run.scenario, run.seed.0);
-                suite.differing.extend(difference.map(|text| format!("{name}: {text}")));
+                suite
+                    .differing
+                    .extend(difference.map(|text| format!("{name}: {text}")));
             }
             suite.runs.push(run);
         }
     });
-    suite.runs.sort_by_key(|run| (place(request, &run.scenario), run.seed));
+    suite
+        .runs
+        .sort_by_key(|run| (place(request, &run.scenario), run.seed));
     suite
 }
 
@@ -220,7 +230,8 @@ fn conclude(request: &Request, suite: &mut Suite) {
 
 fn place(request: &Request, name: &Name) -> usize {
     let mut all = request.scenarios.iter();
-    all.position(|scenario| *scenario.name == *name).unwrap_or(usize::MAX)
+    all.position(|scenario| *scenario.name == *name)
+        .unwrap_or(usize::MAX)
 }
 
 fn jobs(request: &Request) -> Vec<Job> {
@@ -229,7 +240,10 @@ fn jobs(request: &Request) -> Vec<Job> {
     let mut jobs: Vec<Job> = here
         .flat_map(|(number, scenario)| {
             let seeds = request.seeds.of(scenario).iter();
-            seeds.map(move |seed| Job { scenario: number, seed })
+            seeds.map(move |seed| Job {
+                scenario: number,
+                seed,
+            })
         })
         .collect();
     // The longest first, so that the last thread to end has a short one.
@@ -239,7 +253,11 @@ fn jobs(request: &Request) -> Vec<Job> {
 
 /// How long a run may take, by what it simulates: only the order matters.
 fn weight(scenario: &Scenario) -> u64 {
-    let hosts: u64 = scenario.hosts.iter().map(|host| u64::from(*host.count)).sum();
+    let hosts: u64 = scenario
+        .hosts
+        .iter()
+        .map(|host| u64::from(*host.count))
+        .sum();
     hosts.saturating_mul(scenario.duration.get().as_secs())
 }
 
@@ -322,14 +340,19 @@ fn parity(runs: &[Run]) -> Vec<Parity> {
             .collect::<BTreeMap<_, _>>()
     };
     let (sim, lab) = (of(World::Sim), of(World::Lab));
-    let both = lab.iter().filter_map(|(key, lab)| Some((sim.get(key)?, lab)));
+    let both = lab
+        .iter()
+        .filter_map(|(key, lab)| Some((sim.get(key)?, lab)));
     both.flat_map(|(sim, lab)| {
-        sim.checks.iter().zip(&lab.checks).map(|(one, other)| Parity {
-            scenario: sim.scenario.clone(),
-            says: one.says.clone(),
-            sim: one.outcome.clone(),
-            lab: other.outcome.clone(),
-        })
+        sim.checks
+            .iter()
+            .zip(&lab.checks)
+            .map(|(one, other)| Parity {
+                scenario: sim.scenario.clone(),
+                says: one.says.clone(),
+                sim: one.outcome.clone(),
+                lab: other.outcome.clone(),
+            })
     })
     .collect()
 }

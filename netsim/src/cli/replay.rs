@@ -12,7 +12,9 @@ use netsim_core::{
 use super::{EXIT_FAILED, EXIT_MISTAKES, EXIT_NO_INPUT, EXIT_OUTPUT, print};
 use crate::{
     outcome::{Run, Suite},
-    play, report::table, run,
+    play,
+    report::table,
+    run,
 };
 
 /// How many smaller scenarios are tried.

@@ -11,11 +11,7 @@ use agent::{
     state_dir::StateDir,
     status::{State, Status},
 };
-use netsim_core::{
-    model::Word,
-    term::Name,
-    topology::NodeId,
-};
+use netsim_core::{model::Word, term::Name, topology::NodeId};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tunnel::{Notifier, World, process::ProcessFigures};
@@ -97,7 +93,9 @@ impl AgentHost {
         let told = std::sync::Mutex::new(None);
         node.board().on_change(Box::new(move |status| {
             let refused = refusal(status);
-            let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut told = told
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             if *told != refused {
                 if let Some((_, code)) = &refused {
                     sim.observe(Some(&name), Word::Refused, code);

@@ -1,11 +1,7 @@
 //! Panics of what runs in a simulation. tokio keeps them within their task, where nobody
 //! would hear of them; here each is noted for the run of its thread.
 
-use std::{
-    cell::RefCell,
-    panic,
-    sync::Once,
-};
+use std::{cell::RefCell, panic, sync::Once};
 
 thread_local! {
     /// What was heard in the run of this thread; none where none is under way.

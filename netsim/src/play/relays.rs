@@ -190,7 +190,12 @@ impl Relays {
         };
         let running = relay.serve(doors, &tls(&world));
         let mut watching = JoinSet::new();
-        watching.spawn(watch(node, relay, self.ends.clone(), self.environments.clone()));
+        watching.spawn(watch(
+            node,
+            relay,
+            self.ends.clone(),
+            self.environments.clone(),
+        ));
         let process = Process { running, watching };
         if let Some(host) = self.hosts().get_mut(&node) {
             host.running = Some(process);
@@ -254,7 +259,10 @@ impl Relays {
             self.stop(*node);
         }
         for node in &nodes {
-            let ending = self.hosts().get_mut(node).and_then(|host| host.ending.take());
+            let ending = self
+                .hosts()
+                .get_mut(node)
+                .and_then(|host| host.ending.take());
             if let Some(ending) = ending {
                 ending.await.ok();
             }
