@@ -8,6 +8,7 @@ pub mod shipped;
 pub mod version;
 
 pub mod outcome;
+pub mod proxy;
 pub mod sim;
 
 pub mod check;

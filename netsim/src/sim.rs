@@ -9,6 +9,7 @@
 //! runs are compared by their shape.
 
 mod names;
+mod proxies;
 mod seams;
 mod tcp;
 mod udp;
@@ -92,10 +93,11 @@ pub fn run<T, F: Future<Output = T>>(
         let sim = Sim::new(scenario, seed);
         let driver = tokio::spawn(sim.clone().drive());
         let resolvers = names::serve_all(&sim);
+        let proxies = proxies::serve_all(&sim);
         let result = tokio::time::timeout(LONGEST, main(sim.clone())).await;
         let result = result.expect("a run ends by itself: what does it wait for?");
         driver.abort();
-        drop(resolvers);
+        drop((resolvers, proxies));
         let trace = sim.state().network.trace().clone();
         (result, trace)
     })
@@ -106,7 +108,10 @@ impl Sim {
         let network = Network::new(scenario, seed);
         let hosts = (0..network.topology().nodes.len()).map(NodeId);
         let stacks = hosts
-            .filter_map(|id| Some((id, stack(&network, id, seed)?)))
+            .filter_map(|id| {
+                let own = stack(&network, id, seed);
+                Some((id, own.or_else(|| proxies::stack(&network, id, seed))?))
+            })
             .collect();
         Self(Arc::new(Shared {
             state: Mutex::new(State {
