@@ -9,6 +9,7 @@ pub mod version;
 
 pub mod docker;
 pub mod outcome;
+pub mod proxy;
 pub mod report;
 
 pub mod sim;

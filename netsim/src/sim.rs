@@ -9,6 +9,7 @@
 //! runs are compared by their shape.
 
 mod names;
+mod proxies;
 mod seams;
 mod tcp;
 mod udp;
@@ -102,6 +103,7 @@ pub fn run<T, F: Future<Output = T>>(
         let sim = Sim::new(scenario, seed);
         let mut driver = tokio::spawn(sim.clone().drive());
         let resolvers = names::serve_all(&sim);
+        let proxies = proxies::serve_all(&sim);
         let main = tokio::time::timeout(LONGEST, main(sim.clone()));
         let result = tokio::select! {
             biased;
@@ -109,7 +111,7 @@ pub fn run<T, F: Future<Output = T>>(
             result = main => result.expect("a run ends by itself: what does it wait for?"),
         };
         driver.abort();
-        drop(resolvers);
+        drop((resolvers, proxies));
         let trace = sim.state().network.take_trace();
         (result, trace)
     })
@@ -120,7 +122,10 @@ impl Sim {
         let network = Network::new(scenario, seed);
         let hosts = (0..network.topology().nodes.len()).map(NodeId);
         let stacks = hosts
-            .filter_map(|id| Some((id, stack(&network, id, seed)?)))
+            .filter_map(|id| {
+                let own = stack(&network, id, seed);
+                Some((id, own.or_else(|| proxies::stack(&network, id, seed))?))
+            })
             .collect();
         Self(Arc::new(Shared {
             state: Mutex::new(State {

@@ -41,6 +41,12 @@ impl SimTcp {
         Ok(tcp)
     }
 
+    /// A connection that came in.
+    pub(super) fn accepted(sim: &Sim, host: NodeId, id: TcpId) -> Self {
+        let sim = sim.clone();
+        Self { sim, host, id }
+    }
+
     /// Waits for this socket alone: a relay's host has thousands, and a packet for one
     /// must not wake the tasks of all.
     fn poll<T>(
@@ -134,11 +140,7 @@ impl Listen for SimListener {
         let accept =
             |stack: &mut Stack, _: Instant| stack.accept(self.port).ok_or(HostError::WouldBlock);
         let (id, remote) = poll_fn(|cx| self.sim.poll_stack(self.host, cx, accept)).await?;
-        let tcp = SimTcp {
-            sim: self.sim.clone(),
-            host: self.host,
-            id,
-        };
+        let tcp = SimTcp::accepted(&self.sim, self.host, id);
         Ok((Box::new(tcp), remote))
     }
 }

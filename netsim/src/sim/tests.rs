@@ -24,6 +24,8 @@ use wire::{
 use super::*;
 use crate::shipped::SHIPPED;
 
+mod proxies;
+
 fn server_tls(alpn: &[u8]) -> Arc<rustls::ServerConfig> {
     let made = rcgen::generate_simple_self_signed(vec!["relay.example.com".into()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

@@ -378,6 +378,31 @@ fn rebinding_needs_a_nat() {
 }
 
 #[test]
+fn two_proxies_do_not_share_a_port() {
+    let proxy = |name: &str, port: &str| {
+        format!(
+            "[[proxy]]\nname = \"{name}\"\non = \"office\"\nspeaks = \"transparent\"\nport = {port}\n"
+        )
+    };
+    let with_two = |ports: [&str; 2]| {
+        let [first, second] = ports;
+        format!(
+            "{SOUND}\n{}{}",
+            proxy("portal", first),
+            proxy("stripper", second)
+        )
+    };
+
+    let found = check(&with_two(["\"80-443\"", "443"])).expect_err("both take 443");
+
+    assert!(
+        found[0].problem.contains("`portal` has this port"),
+        "{found:?}"
+    );
+    assert_eq!(check(&with_two(["80", "443"])).err(), None);
+}
+
+#[test]
 fn a_file_without_end_is_refused_before_it_is_read() {
     let found = check(&"#".repeat(limits::SCENARIO_BYTES_MAX + 1)).expect_err("it is too long");
 
