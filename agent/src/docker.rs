@@ -254,7 +254,10 @@ fn refused(error: &io::Error, socket: &Path) -> Health {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "what the agent connects to listens")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what the agent connects to listens"
+)]
 mod tests {
     use super::*;
 

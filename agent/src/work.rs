@@ -386,5 +386,8 @@ impl Asked {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "what the agent connects to listens")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what the agent connects to listens"
+)]
 mod tests;
