@@ -180,7 +180,7 @@ pub async fn dial_counting(
         .collect();
     let mut worst = None;
     let turn = Arc::new(Semaphore::new(1));
-    let mut attempts = JoinSet::new();
+    let mut attempts: JoinSet<Result<Dialled, DialError>> = JoinSet::new();
     let mut routes = routes.into_iter();
     let mut next_at = Instant::now();
     let (mut last_chance, since) = (None, Instant::now());
@@ -188,14 +188,10 @@ pub async fn dial_counting(
     let mut unanswered = transports.iter().filter(|one| is_tcp(one)).count();
     unanswered *= options.addresses.len();
     loop {
+        // In a fixed order, so that a simulated run is the same one again; a welcome
+        // comes before a further attempt.
         tokio::select! {
-            () = tokio::time::sleep_until(next_at), if routes.len() > 0 => {
-                if let Some(route) = routes.next() {
-                    let route = Route::new(world, options, credential, (route, &turn));
-                    attempts.spawn(route.attempt());
-                    next_at = Instant::now() + HEAD_START;
-                }
-            }
+            biased;
             Some(attempt) = attempts.join_next(), if !attempts.is_empty() => {
                 match &attempt {
                     Ok(Ok(dialled)) => tally.welcomed(dialled.transport),
@@ -218,6 +214,13 @@ pub async fn dial_counting(
                         worst = Some(DialError::more_telling(worst, error));
                     }
                     Err(error) => tracing::error!(%error, "an attempt to dial failed by itself"),
+                }
+            }
+            () = tokio::time::sleep_until(next_at), if routes.len() > 0 => {
+                if let Some(route) = routes.next() {
+                    let route = Route::new(world, options, credential, (route, &turn));
+                    attempts.spawn(route.attempt());
+                    next_at = Instant::now() + HEAD_START;
                 }
             }
             () = tokio::time::sleep_until(last_chance.unwrap_or(next_at)),

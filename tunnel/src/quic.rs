@@ -255,6 +255,7 @@ pub async fn connect(
         .map_err(invalid)?;
     // A relay that restarts is tried again soon: this attempt need not outlast it.
     tokio::select! {
+        biased;
         connection = connecting => Ok(connection?),
         () = refusal.notified() => Err(io::ErrorKind::ConnectionRefused.into()),
     }

@@ -41,8 +41,12 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink, is_agent: bool) {
     let mut writer = tokio::spawn(write_control(parts.clone(), connection.clone(), send));
     let reader = tokio::spawn(read_control(parts.clone(), recv, unread));
     loop {
+        // In a fixed order, so that a simulated run is the same one again; lanes that have
+        // ended come before those that a peer opens.
         tokio::select! {
+            biased;
             _ = &mut writer => break,
+            Some(_) = lanes.join_next(), if !lanes.is_empty() => {}
             accepted = connection.accept_bi() => match accepted {
                 Ok((send, recv)) => {
                     let parts = parts.clone();
@@ -63,7 +67,6 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink, is_agent: bool) {
                     }
                 });
             }
-            Some(_) = lanes.join_next(), if !lanes.is_empty() => {}
         }
     }
     if !writer.is_finished() {
