@@ -123,7 +123,10 @@ pub fn play(scenario: &Scenario, seed: Seed, keeps_packets: bool) -> Played {
 /// Every expectation of a scenario, judged over its duration, and those of every run, judged
 /// over what was seen until `end`, when everything had been taken down.
 pub fn checks(scenario: &Scenario, observations: &[Observation], end: Instant) -> Vec<Check> {
-    let own = expect::judge(scenario, observations, Instant::at(scenario.duration.get()));
+    let over = Instant::at(scenario.duration.get());
+    // At that very moment everything is taken down.
+    let before = observations.partition_point(|one| one.at < over);
+    let own = expect::judge(scenario, &observations[..before], over);
     let own = scenario.expectations.iter().zip(own);
     let own = own.map(|(expectation, outcome)| Check {
         says: expectation.to_string(),

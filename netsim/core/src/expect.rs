@@ -246,10 +246,18 @@ fn of_one(operator: &Operator<'_>, own: &[&Observation], period: &Period) -> Out
         Operator::Always(pattern) => always(pattern, own, period),
         Operator::Never(pattern) => match first_seen(pattern, own, period) {
             None => Outcome::Held,
-            Some(at) => Outcome::Failed {
-                at,
-                why: format!("{pattern} was observed"),
-            },
+            Some(at) => {
+                let seen = own.iter().find(|one| one.at == at && one.fits(pattern));
+                let detail = seen.map_or("", |one| one.detail.as_str());
+                let known = pattern.detail.is_some() || detail.is_empty();
+                Outcome::Failed {
+                    at,
+                    why: match known {
+                        true => format!("{pattern} was observed"),
+                        false => format!("{pattern} was observed: {detail}"),
+                    },
+                }
+            }
         },
         Operator::Sometimes(pattern) => Outcome::Goal {
             is_seen: first_seen(pattern, own, period).is_some(),

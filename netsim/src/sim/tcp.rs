@@ -144,3 +144,14 @@ impl Listen for SimListener {
         Ok((Box::new(tcp), remote))
     }
 }
+
+impl Drop for SimListener {
+    fn drop(&mut self) {
+        let port = self.port;
+        let closed = self.sim.with_stack(self.host, |stack, now| {
+            stack.unlisten(now, port);
+            Ok(())
+        });
+        debug_assert!(closed.is_ok(), "a close never fails");
+    }
+}

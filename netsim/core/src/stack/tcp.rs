@@ -107,6 +107,21 @@ impl Stack {
         Ok(())
     }
 
+    /// Listens no more: connections that nobody has accepted are reset.
+    pub fn unlisten(&mut self, now: Instant, port: u16) {
+        let Some(listener) = self.listeners.remove(&port) else {
+            return;
+        };
+        for handle in &listener.waiting {
+            self.sockets.get_mut::<tcp::Socket<'_>>(*handle).abort();
+        }
+        // The reset is sent first.
+        self.poll(now);
+        for handle in listener.waiting {
+            self.sockets.remove(handle);
+        }
+    }
+
     fn listener_of(&mut self, port: u16) -> Option<&mut Listener> {
         let (_, below) = self.listeners.range_mut(..=port).next_back()?;
         below.ports.contains(port).then_some(below)
