@@ -180,7 +180,7 @@ pub async fn dial_counting(
         .collect();
     let mut worst = None;
     let turn = Arc::new(Semaphore::new(1));
-    let mut attempts = JoinSet::new();
+    let mut attempts: JoinSet<Result<Dialled, DialError>> = JoinSet::new();
     let mut routes = routes.into_iter();
     let mut next_at = Instant::now();
     let (mut last_chance, since) = (None, Instant::now());
@@ -189,13 +189,8 @@ pub async fn dial_counting(
     unanswered *= options.addresses.len();
     loop {
         tokio::select! {
-            () = tokio::time::sleep_until(next_at), if routes.len() > 0 => {
-                if let Some(route) = routes.next() {
-                    let route = Route::new(world, options, credential, (route, &turn));
-                    attempts.spawn(route.attempt());
-                    next_at = Instant::now() + HEAD_START;
-                }
-            }
+            // An answer that is there before another question, and a question before the end.
+            biased;
             Some(attempt) = attempts.join_next(), if !attempts.is_empty() => {
                 match &attempt {
                     Ok(Ok(dialled)) => tally.welcomed(dialled.transport),
@@ -218,6 +213,13 @@ pub async fn dial_counting(
                         worst = Some(DialError::more_telling(worst, error));
                     }
                     Err(error) => tracing::error!(%error, "an attempt to dial failed by itself"),
+                }
+            }
+            () = tokio::time::sleep_until(next_at), if routes.len() > 0 => {
+                if let Some(route) = routes.next() {
+                    let route = Route::new(world, options, credential, (route, &turn));
+                    attempts.spawn(route.attempt());
+                    next_at = Instant::now() + HEAD_START;
                 }
             }
             () = tokio::time::sleep_until(last_chance.unwrap_or(next_at)),
@@ -386,9 +388,10 @@ impl Route {
             Transport::Quic => {
                 let socket = self.world.net.connect_udp(remote).map_err(Cause::Connect)?;
                 let tls = self.tls(tls::ALPN_QUIC);
-                let connection = quic::connect(socket, remote, &self.address.host, tls)
-                    .await
-                    .map_err(Cause::Connect)?;
+                let connection =
+                    quic::connect(socket, remote, &self.address.host, tls, &self.world)
+                        .await
+                        .map_err(Cause::Connect)?;
                 Connection::over_dialled_quic(connection)
                     .await
                     .map_err(Cause::Connect)
@@ -413,7 +416,8 @@ impl Route {
             .1
             .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
             .map_err(|error| Cause::Tls(io::Error::other(error)))?;
-        let websocket = websocket::connect(tls, &self.authority(remote.port())).await?;
+        let websocket =
+            websocket::connect(tls, &self.authority(remote.port()), self.world.random()).await?;
         Ok(Connection::over_websocket(
             websocket,
             exporter,
