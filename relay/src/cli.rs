@@ -5,6 +5,11 @@
 //! [`failure`]); the way to the relay ([`discover`], [`client`], [`api`],
 //! [`operator`]); local connections ([`local_listener`], [`bridge`]); commands.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a command runs on an operator's host, and in no simulation"
+)]
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};

@@ -19,7 +19,7 @@ use std::{
 };
 
 use tracing::{debug, info};
-use tunnel::quic::Farewell;
+use tunnel::{World, quic::Farewell};
 
 use crate::limits::{FAREWELL_PAUSE, FAREWELLS_AT_ONCE, FAREWELLS_MAX};
 
@@ -144,7 +144,7 @@ impl Drop for Place {
 
 /// Tells the peers of a former relay that their connections are gone, from the socket
 /// that they know.
-pub async fn tell(socket: UdpSocket, orphans: Vec<Orphan>) {
+pub async fn tell(socket: UdpSocket, orphans: Vec<Orphan>, world: World) {
     if orphans.is_empty() {
         return;
     }
@@ -155,7 +155,7 @@ pub async fn tell(socket: UdpSocket, orphans: Vec<Orphan>) {
     for some in orphans.chunks(FAREWELLS_AT_ONCE) {
         for orphan in some {
             // One that is lost or cannot be sent costs its agent a heartbeat.
-            let _sent = socket.send_to(&orphan.farewell.datagram(), orphan.remote);
+            let _sent = socket.send_to(&orphan.farewell.datagram(&*world.entropy), orphan.remote);
         }
         tokio::time::sleep(FAREWELL_PAUSE).await;
     }

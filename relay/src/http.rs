@@ -17,7 +17,6 @@ use std::{
     convert::Infallible,
     future::Future,
     sync::{Arc, Mutex},
-    time::Instant,
 };
 
 use axum::{
@@ -28,6 +27,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info_span};
 use utoipa::{

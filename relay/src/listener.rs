@@ -87,7 +87,7 @@ pub async fn run_tunnel_quic(
 ) -> io::Result<()> {
     let permits = slots(&sessions, Doorway::TunnelUdp, HANDSHAKES_MAX);
     let secret = sessions.quic_secret();
-    let endpoint = tunnel::quic::server(socket, tls, &secret)?;
+    let endpoint = tunnel::quic::server(socket, tls, &secret, sessions.world())?;
     loop {
         let incoming = tokio::select! {
             // Told to stop, it takes nobody, however many come.

@@ -286,6 +286,13 @@ impl Registry {
         }
     }
 
+    /// Ends every session without a word to its peer.
+    pub fn abort_all(&self, reason: &str) {
+        for session in self.sessions() {
+            session.abort(CloseCode::ConnectionLost, reason);
+        }
+    }
+
     fn agents(&self) -> Vec<Session> {
         let live = self.live();
         handles(live.agents.values().map(|agent| &agent.session))

@@ -39,7 +39,7 @@ use crate::{
     http::{Health, Phase},
     log,
     metrics::{Doorway, Metrics},
-    node::{Doors, DrainOptions, FAREWELL, Node, NodeParts},
+    node::{Doors, DrainOptions, FAREWELL, Node, NodeParts, Running},
     store::{StoreError, sqlite::SqliteStore, timed::TimedStore},
     tls::{ServerTls, TlsError},
 };
@@ -114,10 +114,13 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (farewells, orphans) = open_farewells(&data_dir)?;
     let socket = share(&sockets.tunnel_udp)?;
     let addresses = sockets.addresses;
-    let parts = foundation.into_parts(&config, (world, metrics.clone()), farewells, addresses);
+    let parts = foundation.into_parts(
+        &config,
+        (world.clone(), metrics.clone()),
+        farewells,
+        addresses,
+    );
     let node = Node::build(parts);
-    metrics.watch_accept_queue(Doorway::Https, addresses.https);
-    metrics.watch_accept_queue(Doorway::TunnelTcp, addresses.tunnel);
     let (phase, watched) = watch::channel(Phase::Starting);
     let health = Health {
         registry: series,
@@ -130,7 +133,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (doors, listener) = open(sockets, &metrics)?;
     let mut running = node.serve(doors, tls.doors());
     let mut beside = Beside::start(listener, health, &tls, &metrics);
-    beside.tell(socket, orphans);
+    beside.tell(socket, orphans, world);
     node.control().open_exposures().await?;
     write_run_file(&data_dir, addresses, &config.public_name)?;
     phase.send_replace(Phase::Serving);
@@ -144,17 +147,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         "relay serves"
     );
 
-    let reload = beside.reload.clone();
-    let ended = async {
-        tokio::select! {
-            part = running.ended() => part,
-            part = beside.ended() => part,
-        }
-    };
-    let told = tokio::select! {
-        told = drain::until_told(&mut signals, ended, &reload) => told,
-        never = pulse::keep_telling(&notifier, node.registry()) => match never {},
-    };
+    let told = until_told(&mut signals, &notifier, &mut running, &mut beside).await;
     notifier.stopping(config.drain_timeout + FAREWELL + END);
     phase.send_replace(Phase::Draining);
     let options = DrainOptions {
@@ -172,8 +165,30 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
 }
 
+/// Tells the service manager that the relay is alive, until something ends the service.
+async fn until_told(
+    signals: &mut Signals,
+    notifier: &Notifier,
+    running: &mut Running,
+    beside: &mut Beside,
+) -> Told {
+    let (registry, reload) = (running.node().registry().clone(), beside.reload.clone());
+    let ended = async {
+        tokio::select! {
+            part = running.ended() => part,
+            part = beside.ended() => part,
+        }
+    };
+    tokio::select! {
+        told = drain::until_told(signals, ended, &reload) => told,
+        never = pulse::keep_telling(notifier, &registry) => match never {},
+    }
+}
+
 /// The bound sockets as doors of a node, and the listener beside them.
 fn open(sockets: Sockets, metrics: &Arc<Metrics>) -> Result<(Doors, TcpListener), ServeError> {
+    metrics.watch_accept_queue(Doorway::Https, sockets.addresses.https);
+    metrics.watch_accept_queue(Doorway::TunnelTcp, sockets.addresses.tunnel);
     let counted = metrics.clone();
     let tunnel_udp = tunnel::socket::accepting(sockets.tunnel_udp, move |datagrams| {
         counted.refused_many("not_quic", datagrams);

@@ -35,7 +35,7 @@ use wire::{
 };
 
 use crate::{
-    control::{Admitted, AgentCredential, AgentHello, Control, Drain, Principal},
+    control::{Admitted, AgentCredential, AgentHello, Control, Principal},
     farewell::Farewells,
     limits::{AGENT_FIGURES_INTERVAL, HANDSHAKES_MAX},
     metrics::{Direction, Doorway, Metrics, Origin, Role, StreamGuard},
@@ -130,9 +130,8 @@ impl Sessions {
     /// told. Nothing where that was not asked for.
     pub fn sever(&self) {
         if self.parts.is_severable {
-            // Who holds a session sees its end; its driver says no word of it any more.
-            let sessions: &dyn Drain = &*self.parts.registry;
-            sessions.close_all(CloseCode::Shutdown, "the relay is gone");
+            // Who holds a session sees its end.
+            self.parts.registry.abort_all("the relay is gone");
             self.tasks.sever();
         }
     }
@@ -147,6 +146,11 @@ impl Sessions {
     /// The right to one handshake by way of HTTPS, if there is one left.
     pub fn path_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.path_handshakes).try_acquire_owned().ok()
+    }
+
+    /// The seams.
+    pub const fn world(&self) -> &World {
+        &self.parts.world
     }
 
     /// What is counted.

@@ -74,6 +74,10 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// # Panics
 ///
 /// If the operating system has no randomness to give: nothing is safe then.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where the operating system's randomness comes from"
+)]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new()

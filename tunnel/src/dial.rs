@@ -389,9 +389,10 @@ impl Route {
             Transport::Quic => {
                 let socket = self.world.net.connect_udp(remote).map_err(Cause::Connect)?;
                 let tls = self.tls(tls::ALPN_QUIC);
-                let connection = quic::connect(socket, remote, &self.address.host, tls)
-                    .await
-                    .map_err(Cause::Connect)?;
+                let connection =
+                    quic::connect(socket, remote, &self.address.host, tls, &self.world)
+                        .await
+                        .map_err(Cause::Connect)?;
                 Connection::over_dialled_quic(connection)
                     .await
                     .map_err(Cause::Connect)
@@ -416,7 +417,8 @@ impl Route {
             .1
             .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
             .map_err(|error| Cause::Tls(io::Error::other(error)))?;
-        let websocket = websocket::connect(tls, &self.authority(remote.port())).await?;
+        let websocket =
+            websocket::connect(tls, &self.authority(remote.port()), self.world.random()).await?;
         Ok(Connection::over_websocket(
             websocket,
             exporter,

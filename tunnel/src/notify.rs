@@ -111,6 +111,10 @@ impl Pulse {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the service manager is outside of any world: it is of the process"
+)]
 fn open(name: &str) -> io::Result<UnixDatagram> {
     let address = match name.strip_prefix('@') {
         Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,

@@ -7,10 +7,11 @@
 use std::{cell::Cell, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    crypto::random_bytes,
     socket::{Forgiving, Turns},
+    tls::TimeOfDay,
+    world::{Entropy, World},
 };
-use aws_lc_rs::hmac;
+use aws_lc_rs::{hkdf, hmac};
 use bytes::BytesMut;
 use quinn::{
     AsyncUdpSocket, ClientConfig, Connecting, Connection, ConnectionId, ConnectionIdGenerator,
@@ -123,7 +124,8 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 ///
 /// `secret` stays the same across restarts. It keys the stateless resets (RFC 9000
 /// §10.3), so that a restarted relay can tell a peer of its predecessor at once that
-/// the connection is gone.
+/// the connection is gone. Everything else that is drawn, and what time it is, comes from
+/// the world.
 ///
 /// # Errors
 ///
@@ -132,23 +134,39 @@ pub fn server(
     socket: Arc<dyn AsyncUdpSocket>,
     tls: Arc<rustls::ServerConfig>,
     secret: &Secret,
+    world: &World,
 ) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(tls).map_err(invalid)?;
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    // Keys tokens that prove an address: they are good for the life of the endpoint.
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]);
+    let token_key = salt.extract(&world.random::<64>());
+    let mut config = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
     config.transport_config(Arc::new(transport()));
-    let mut endpoint = EndpointConfig::new(Arc::new(reset_key(secret)));
-    endpoint.cid_generator(|| Box::new(RandomIds));
+    config.time_source(Arc::new(TimeOfDay::of(&world.clock)));
+    let endpoint = endpoint_config(reset_key(secret), world);
     Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(Turns))
+}
+
+/// What is drawn for an endpoint comes from the world, so that a simulated one draws the
+/// same in every run.
+fn endpoint_config(reset_key: hmac::Key, world: &World) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    let entropy = Arc::clone(&world.entropy);
+    config
+        .rng_seed(Some(world.random()))
+        .cid_generator(move || Box::new(RandomIds(Arc::clone(&entropy))));
+    config
 }
 
 /// Connection ids of random bytes. quinn's default keys them to the process and drops
 /// those of a former one without a word; here they are answered by a reset.
 #[derive(Debug)]
-struct RandomIds;
+struct RandomIds(Arc<dyn Entropy>);
 
 impl ConnectionIdGenerator for RandomIds {
     fn generate_cid(&mut self) -> ConnectionId {
-        let id = random_bytes::<CONNECTION_ID_BYTES>();
+        let mut id = [0; CONNECTION_ID_BYTES];
+        self.0.fill(&mut id);
         LAST_ID.set(id);
         ConnectionId::new(&id)
     }
@@ -196,10 +214,10 @@ impl Farewell {
     }
 
     /// The datagram to send, from the address that the dialler knows.
-    pub fn datagram(&self) -> [u8; DISGUISE_BYTES + FAREWELL_BYTES] {
+    pub fn datagram(&self, entropy: &dyn Entropy) -> [u8; DISGUISE_BYTES + FAREWELL_BYTES] {
         let mut datagram = [0; DISGUISE_BYTES + FAREWELL_BYTES];
         let (disguise, token) = datagram.split_at_mut(DISGUISE_BYTES);
-        disguise.copy_from_slice(&random_bytes::<DISGUISE_BYTES>());
+        entropy.fill(disguise);
         // A short header with the fixed bit.
         disguise[0] = disguise[0] & 0x3f | 0x40;
         token.copy_from_slice(&self.0);
@@ -228,6 +246,10 @@ fn reset_key(secret: &Secret) -> hmac::Key {
 /// Enough that two connections never share an id by chance.
 const CONNECTION_ID_BYTES: usize = 8;
 
+/// Of the id by which a dialler calls an acceptor that it does not know: at least 8 (RFC 9000
+/// §7.2), and as many as an id may have.
+const FIRST_ID_BYTES: usize = 20;
+
 /// Connects to a relay from a socket of its own, which the kernel keeps to that
 /// peer. The endpoint lives as long as the connection.
 ///
@@ -239,13 +261,23 @@ pub async fn connect(
     address: SocketAddr,
     server_name: &str,
     tls: rustls::ClientConfig,
+    world: &World,
 ) -> io::Result<Connection> {
     let (socket, refusal) = Forgiving::over(socket);
     let crypto = QuicClientConfig::try_from(Arc::new(tls)).map_err(invalid)?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport()));
+    let entropy = Arc::clone(&world.entropy);
+    let first_id = move || {
+        let mut id = [0; FIRST_ID_BYTES];
+        entropy.fill(&mut id);
+        ConnectionId::new(&id)
+    };
+    config
+        .transport_config(Arc::new(transport()))
+        .initial_dst_cid_provider(Arc::new(first_id));
+    let reset_key = reset_key(&Secret::from_bytes(world.random()));
     let endpoint = Endpoint::new_with_abstract_socket(
-        EndpointConfig::default(),
+        endpoint_config(reset_key, world),
         None,
         socket,
         Arc::new(TokioRuntime),

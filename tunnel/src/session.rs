@@ -333,6 +333,12 @@ impl Session {
             .with(|state| state.machine.close(code, reason));
     }
 
+    /// Ends the session at this end, without a word to the peer.
+    pub fn abort(&self, code: CloseCode, reason: &str) {
+        self.shared()
+            .with(|state| state.machine.abort(code, reason));
+    }
+
     /// Waits until the session is over.
     pub async fn closed(&self) -> Closed {
         let over = self

@@ -155,6 +155,10 @@ impl AsyncUdpSocket for Accepting {
 /// # Errors
 ///
 /// There is no route to the peer, or no socket to be had.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the operating system's end of the seam"
+)]
 pub fn connected(peer: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     // Never bound by itself: connecting chooses the port, so that no stranger's datagram
     // comes in between, and an agent may be denied every `bind`.
@@ -264,6 +268,10 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the kernel's own socket is what is tested"
+    )]
     fn a_window_s_datagrams_fit_the_receive_buffer_where_the_kernel_lets_it_grow() {
         let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         let max = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap();

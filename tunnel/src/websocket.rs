@@ -40,7 +40,7 @@ use tokio_tungstenite::tungstenite::{
 };
 use wire::session::{Pieces, PutMessage};
 
-use crate::{crypto::random_bytes, world::BoxIo};
+use crate::world::BoxIo;
 
 mod assemble;
 mod records;
@@ -235,6 +235,9 @@ impl WebSocket {
     }
 }
 
+/// Of the key in a request for a WebSocket (RFC 6455 §4.1).
+const KEY_BYTES: usize = 16;
+
 /// Why no WebSocket came about.
 #[derive(Debug, thiserror::Error)]
 pub enum WebSocketError {
@@ -254,14 +257,17 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// The dialler's end. `host` is for the request alone.
+/// The dialler's end. `host` is for the request alone, and `key` are random bytes.
 ///
 /// # Errors
 ///
 /// The other end does not switch, or not to our protocol.
-pub async fn connect(tls: ClientStream<BoxIo>, host: &str) -> Result<WebSocket, WebSocketError> {
-    // 16 random bytes (RFC 6455 §4.1).
-    let key = BASE64.encode(random_bytes::<16>());
+pub async fn connect(
+    tls: ClientStream<BoxIo>,
+    host: &str,
+    key: [u8; KEY_BYTES],
+) -> Result<WebSocket, WebSocketError> {
+    let key = BASE64.encode(key);
     let request = Request::builder()
         .uri(TUNNEL_PATH)
         .header(header::HOST, host)

@@ -174,6 +174,10 @@ pub fn tune_tcp(stream: &TcpStream) -> io::Result<()> {
 #[derive(Debug)]
 struct OsNet;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the operating system's end of the seam"
+)]
 #[async_trait]
 impl Net for OsNet {
     async fn connect_tcp(&self, address: SocketAddr) -> io::Result<BoxIo> {
@@ -202,6 +206,10 @@ impl Net for OsNet {
 #[derive(Debug)]
 struct OsResolver;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the operating system's end of the seam"
+)]
 #[async_trait]
 impl Resolve for OsResolver {
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
@@ -220,6 +228,10 @@ impl Resolve for OsResolver {
 #[derive(Debug)]
 struct OsClock;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the operating system's end of the seam"
+)]
 impl Clock for OsClock {
     fn now(&self) -> Instant {
         tokio::time::Instant::now().into_std()
@@ -236,6 +248,10 @@ impl Clock for OsClock {
 #[derive(Debug)]
 struct OsEntropy;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the operating system's end of the seam"
+)]
 impl Entropy for OsEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(32) {

@@ -1,5 +1,6 @@
 //! Sessions over real sockets on loopback, both transports, both ends ours.
 
+#![expect(clippy::disallowed_methods, reason = "real sockets are what is tested")]
 #![expect(
     clippy::unwrap_used,
     reason = "a fixture that fails is a test that fails"
@@ -110,6 +111,7 @@ async fn relay(transport: Transport) -> (u16, tokio::task::JoinHandle<Option<Ses
             tunnel::socket::accepting(socket, |_| ()).unwrap(),
             server_tls(tunnel::tls::ALPN_QUIC),
             &Secret::from_bytes([6; 32]),
+            &World::real(),
         )
         .unwrap();
         let served = tokio::spawn(async move {

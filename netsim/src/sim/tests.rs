@@ -106,7 +106,8 @@ fn open_doors(sim: &Sim, host: NodeId, sessions: &Sessions) {
     }
     let socket = sim.bind_udp(host, 8000).unwrap();
     let tls = server_tls(tunnel::tls::ALPN_QUIC);
-    let endpoint = tunnel::quic::server(socket, tls, &Secret::from_bytes([6; 32])).unwrap();
+    let endpoint =
+        tunnel::quic::server(socket, tls, &Secret::from_bytes([6; 32]), &sim.world(host)).unwrap();
     let (world, sessions) = (sim.world(host), sessions.clone());
     tokio::spawn(async move {
         while let Some(incoming) = endpoint.accept().await {

@@ -3,15 +3,13 @@
 //! Tokens cannot be guessed, so nobody with a valid one is ever slowed down; those
 //! without are, so that they fill neither the log nor the store's time.
 
-use std::{
-    sync::PoisonError,
-    time::{Duration, Instant},
-};
+use std::{sync::PoisonError, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
     http::{header, request::Parts},
 };
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{ApiState, problem::Problem};

@@ -88,6 +88,10 @@ async fn show_metrics(State(health): State<Health>) -> Response {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the listener for machines that watch is the program's, beside the node: its page tells fractions of a second, which no seam has"
+)]
 async fn show_environments(State(health): State<Health>) -> Response {
     if !health.shows_environments {
         let advice = "set `metrics.environments = true` in the relay's configuration\n";

@@ -57,6 +57,10 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the kernel's own queue is what is tested"
+    )]
     fn connections_wait_until_they_are_accepted() {
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(any) else {

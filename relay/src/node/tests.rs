@@ -382,6 +382,6 @@ fn a_node_that_is_dropped_takes_its_sessions_with_it_and_says_no_word() {
 
         assert!(site.node.registry().live_agents().is_empty());
         assert_ne!(closed.code, CloseCode::Shutdown, "{}", closed.reason);
-        assert_eq!(far.code, CloseCode::Shutdown);
+        assert_eq!(far.code, CloseCode::ConnectionLost);
     });
 }

@@ -5,6 +5,7 @@ use std::{net::UdpSocket, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use tunnel::World;
 
 use crate::{
     farewell::{self, Orphan},
@@ -51,8 +52,8 @@ impl Beside {
     }
 
     /// Tells peers of a relay that was killed.
-    pub(super) fn tell(&mut self, socket: UdpSocket, orphans: Vec<Orphan>) {
-        self.tasks.spawn(farewell::tell(socket, orphans));
+    pub(super) fn tell(&mut self, socket: UdpSocket, orphans: Vec<Orphan>, world: World) {
+        self.tasks.spawn(farewell::tell(socket, orphans, world));
     }
 
     /// Waits until the listener ends by itself, which it should not; gives its name.

@@ -1,5 +1,10 @@
 //! Listening sockets, and what to do about one that cannot be had.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the program's sockets are bound here, and handed to the node as doors"
+)]
+
 use std::{
     io,
     net::{SocketAddr, UdpSocket},

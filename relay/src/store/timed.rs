@@ -1,12 +1,10 @@
 //! The store with a stop-watch: how long each operation took, and why it failed.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::time::Instant;
 use wire::id::{AgentId, EnvironmentId, InstanceId};
 
 use super::{

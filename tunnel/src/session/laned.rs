@@ -13,6 +13,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
 use tokio::{task::JoinSet, time::Instant};
+use tokio_util::task::AbortOnDropHandle;
 use wire::{
     close::CloseCode,
     frame::{self, Frame},
@@ -38,15 +39,26 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink, is_agent: bool) {
     let side = parts.drive(|state| state.machine.side());
     let mut room = Room::give(&connection, side, is_agent);
     let mut lanes = JoinSet::new();
-    let mut writer = tokio::spawn(write_control(parts.clone(), connection.clone(), send));
-    let reader = tokio::spawn(read_control(parts.clone(), recv, unread));
+    let writer = write_control(parts.clone(), connection.clone(), send);
+    // Both end with the driver, also where it is dropped.
+    let mut writer = AbortOnDropHandle::new(tokio::spawn(writer));
+    let reader = AbortOnDropHandle::new(tokio::spawn(read_control(parts.clone(), recv, unread)));
     loop {
-        // In a fixed order, so that a simulated run is the same one again; lanes that have
-        // ended come before those that a peer opens.
         tokio::select! {
+            // Ends first, what was begun here next, and last what the peer may ask for
+            // without end.
             biased;
             _ = &mut writer => break,
             Some(_) = lanes.join_next(), if !lanes.is_empty() => {}
+            id = wanted_lane(&parts) => {
+                let Some(id) = id else { continue };
+                let (parts, connection) = (parts.clone(), connection.clone());
+                lanes.spawn(async move {
+                    if let Ok((send, recv)) = connection.open_bi().await {
+                        serve_ours(parts, id, send, recv).await;
+                    }
+                });
+            }
             accepted = connection.accept_bi() => match accepted {
                 Ok((send, recv)) => {
                     let parts = parts.clone();
@@ -58,15 +70,6 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink, is_agent: bool) {
                     break;
                 }
             },
-            id = wanted_lane(&parts) => {
-                let Some(id) = id else { continue };
-                let (parts, connection) = (parts.clone(), connection.clone());
-                lanes.spawn(async move {
-                    if let Ok((send, recv)) = connection.open_bi().await {
-                        serve_ours(parts, id, send, recv).await;
-                    }
-                });
-            }
         }
     }
     if !writer.is_finished() {

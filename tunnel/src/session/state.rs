@@ -1,7 +1,7 @@
 //! The machine and everybody who waits for it, behind one lock.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fmt,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
@@ -24,9 +24,6 @@ use wire::{
 
 use super::SessionOptions;
 use crate::world::Clock;
-
-/// Room for so many streams is kept while none is open.
-const IDLE_STREAMS_MAX: usize = 32;
 
 /// Told of what metrics count. Called with the session's lock held: be brief.
 pub trait Observe: Send + Sync {
@@ -56,10 +53,10 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// What the lock guards.
+/// What the lock guards. Maps are ordered: who is woken first decides who sends first.
 pub(crate) struct State {
     pub(crate) machine: wire::session::Session,
-    pub(crate) streams: HashMap<StreamId, Waiters>,
+    pub(crate) streams: BTreeMap<StreamId, Waiters>,
     pub(crate) incoming: VecDeque<Open>,
     pub(crate) accept_waker: Option<Waker>,
     pub(crate) controls: VecDeque<Bytes>,
@@ -75,7 +72,7 @@ pub(crate) struct State {
     pub(crate) lanes_wanted: VecDeque<StreamId>,
     pub(crate) lane_opener_waker: Option<Waker>,
     /// Who writes each lane.
-    pub(crate) lane_wakers: HashMap<StreamId, Waker>,
+    pub(crate) lane_wakers: BTreeMap<StreamId, Waker>,
     /// What the peer has asked for last.
     pub(crate) goaway: Option<Box<Goaway>>,
     pub(crate) last_rtt: Option<Duration>,
@@ -128,7 +125,7 @@ impl Shared {
             clock: Arc::clone(&options.clock),
             state: Mutex::new(State {
                 machine,
-                streams: HashMap::new(),
+                streams: BTreeMap::new(),
                 incoming: VecDeque::new(),
                 accept_waker: None,
                 controls: VecDeque::new(),
@@ -139,7 +136,7 @@ impl Shared {
                 is_bulk_wanted: false,
                 lanes_wanted: VecDeque::new(),
                 lane_opener_waker: None,
-                lane_wakers: HashMap::new(),
+                lane_wakers: BTreeMap::new(),
                 goaway: None,
                 last_rtt: None,
                 last_heard: now,
@@ -284,10 +281,9 @@ impl Shared {
         state.driver.wake();
         state.bulk_drivers.iter_mut().for_each(Driver::wake);
         state.open_wakers.drain(..).for_each(Waker::wake);
-        state
-            .lane_wakers
-            .drain()
-            .for_each(|(_, waker)| waker.wake());
+        std::mem::take(&mut state.lane_wakers)
+            .into_values()
+            .for_each(Waker::wake);
         for stream in state.streams.values_mut() {
             wake(&mut stream.reader);
             wake(&mut stream.writer);
@@ -376,14 +372,9 @@ impl State {
         self.streams.insert(id, Waiters::default());
     }
 
-    /// Forgets who waits for a stream, and gives back the room of a busy time with the
-    /// last one.
+    /// Forgets who waits for a stream.
     pub(crate) fn remove_stream(&mut self, id: StreamId) {
         self.streams.remove(&id);
-        if self.streams.is_empty() && self.streams.capacity() > IDLE_STREAMS_MAX {
-            self.streams = HashMap::new();
-            self.lane_wakers.shrink_to_fit();
-        }
     }
 }
 
