@@ -45,7 +45,8 @@ pub fn span(span: Duration) -> String {
 pub fn moment(at: Duration) -> String {
     let (seconds, millis) = (at.as_secs(), at.subsec_millis());
     match (seconds, millis) {
-        (0, 0) => "0".to_owned(),
+        (0, 0) if at.is_zero() => "0".to_owned(),
+        (0, 0) => span(at),
         (0, millis) => format!("{millis} ms"),
         (1..60, 0) => format!("{seconds} s"),
         (1..60, _) => format!("{:.1} s", at.as_secs_f64()),

@@ -228,7 +228,12 @@ impl Page {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
-        self.line(format_args!("{BOLD}{colour}{word}{PLAIN}  {sentence}"));
+        // As wide as the longest of the words and a gap.
+        let lines = wrapped(&sentence, COLUMNS - 8);
+        for (number, line) in lines.iter().enumerate() {
+            let word = if number == 0 { word } else { "" };
+            self.line(format_args!("{BOLD}{colour}{word:8}{PLAIN}{line}"));
+        }
     }
 }
 
@@ -295,8 +300,12 @@ mod tests {
         ] {
             assert!(text.contains(told), "{told}\nis not in\n{text}");
         }
-        let last = text.lines().next_back().unwrap_or_default();
+        let (_, last) = text.rsplit_once("\n\n").expect("it stands apart");
         assert!(last.starts_with("FAILED  5 of 10 runs"), "{last}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= COLUMNS),
+            "{text}"
+        );
     }
 
     #[test]
@@ -307,7 +316,7 @@ mod tests {
         };
 
         assert!(plain(&suite).ends_with("\n\nPASSED  1 run of 1 scenario\n"));
-        assert_eq!(plain(&Suite::default()), "EMPTY  nothing was run\n");
+        assert_eq!(plain(&Suite::default()), "EMPTY   nothing was run\n");
     }
 
     #[test]

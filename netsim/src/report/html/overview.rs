@@ -1,6 +1,6 @@
 //! The top of the page: the verdict, and a line for each scenario and world.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     anchor, put,
@@ -11,7 +11,7 @@ use crate::{
     report::{
         About,
         escape::markup,
-        figure::{count, counted, percentile, span},
+        figure::{count, counted, moment, percentile, span},
         summary::{self, Group},
     },
 };
@@ -23,6 +23,12 @@ pub(super) fn head(into: &mut String, suite: &Suite, groups: &[Group<'_>], about
         (true, true) => ("odd", "Empty"),
         (false, true) => ("good", "Passed"),
     };
+    let parts = summary::verdict_parts(suite, groups);
+    let first = parts.first().map_or("", String::as_str);
+    let further = match parts.get(1..) {
+        None | Some([]) => String::new(),
+        Some(further) => format!("<p class=\"further\">{}</p>", markup(&further.join(" · "))),
+    };
     let facts = [&about.began, &about.program, &about.command];
     let facts: Vec<String> = facts
         .into_iter()
@@ -32,9 +38,9 @@ pub(super) fn head(into: &mut String, suite: &Suite, groups: &[Group<'_>], about
     put!(
         into,
         "<header><p class=\"eyebrow\">Sternline network simulator</p>\
-         <h1><span class=\"badge {class}\">{word}</span> {}</h1>\
+         <h1><span class=\"badge {class}\">{word}</span> {}</h1>{further}\
          <p class=\"facts\">{}</p></header>\n",
-        markup(&summary::verdict(suite, groups)),
+        markup(first),
         facts.join(" "),
     );
 }
@@ -58,12 +64,12 @@ pub(super) fn table(into: &mut String, groups: &[Group<'_>]) {
             .ticks()
             .first()
             .copied()
-            .map_or_else(String::new, span),
+            .map_or_else(String::new, moment),
         decades
             .ticks()
             .last()
             .copied()
-            .map_or_else(String::new, span),
+            .map_or_else(String::new, moment),
     );
     let mut above = None;
     for group in groups {
@@ -123,7 +129,7 @@ fn row(into: &mut String, group: &Group<'_>, decades: Decades, is_repeated: bool
     into.push_str("</td></tr>\n");
 }
 
-/// Every recovery as a stroke, on the scale of all rows.
+/// Recoveries as strokes on the scale of all rows, higher where there are more.
 fn strip(into: &mut String, recoveries: &[Duration], decades: Decades) {
     let (Some(first), Some(last)) = (recoveries.first(), recoveries.last()) else {
         into.push_str("<span class=\"muted\">none was needed</span>");
@@ -138,14 +144,19 @@ fn strip(into: &mut String, recoveries: &[Duration], decades: Decades) {
         span(*last),
     );
     for tick in decades.ticks() {
-        put!(into, "M{} 2v14", Strip::pixel(decades.share(tick)));
+        put!(into, "M{} 0v18", Strip::pixel(decades.share(tick)));
     }
     into.push_str("\"/><path class=\"strokes\" d=\"");
-    let pixels = recoveries
-        .iter()
-        .map(|span| Strip::pixel(decades.share(*span)));
-    for pixel in pixels.collect::<BTreeSet<_>>() {
-        put!(into, "M{pixel} 4v10");
+    let mut pixels: BTreeMap<u32, usize> = BTreeMap::new();
+    for span in recoveries {
+        *pixels
+            .entry(Strip::pixel(decades.share(*span)))
+            .or_insert(0) += 1;
+    }
+    let most = pixels.values().max().copied().unwrap_or(1);
+    for (pixel, number) in pixels {
+        // One is seen, and the most that are in one place fill the height.
+        put!(into, "M{pixel} 17v-{}", 4 + 12 * number / most);
     }
     into.push_str("\"/></svg>");
 }

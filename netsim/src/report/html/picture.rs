@@ -11,12 +11,12 @@ use netsim_core::expect::Outcome;
 use super::{
     event::{self, Event, Naming},
     fleet,
-    lane::{self, Lane, Mark},
+    lane::{self, Band, Lane, Mark},
     plot, put,
     scale::{LEFT, RIGHT, Time, WIDTH},
 };
 use crate::{
-    outcome::Run,
+    outcome::{Check, Run},
     report::{escape::markup, figure},
 };
 
@@ -25,8 +25,11 @@ const AXIS: f64 = 30.0;
 const EVENT_ROW: f64 = 20.0;
 const LANE: f64 = 48.0;
 
-/// How near to each other marks of a kind are one mark.
+/// How near to each other marks of a kind, and short sessions, are one.
 const NEAR: f64 = 6.0;
+
+/// The most half-open sessions of a lane that are drawn: one is too many.
+const HALF_OPEN_MAX: usize = 50;
 
 /// How many marks are told of one by one in the title of theirs.
 const TOLD_MAX: usize = 6;
@@ -42,6 +45,10 @@ pub(super) struct Picture {
     pub(super) transports: BTreeSet<String>,
     /// Which marks are.
     pub(super) marks: BTreeSet<Mark>,
+    /// Whether a half-open session is.
+    pub(super) has_half_open: bool,
+    /// Whether an expectation failed at a moment that is.
+    pub(super) has_failure: bool,
     /// What was left out, as sentences.
     pub(super) left_out: Vec<String>,
 }
@@ -85,7 +92,9 @@ pub(super) fn of(run: &Run, id: &str) -> Picture {
         svg,
         transports: transports(&shown),
         marks: shown.iter().flat_map(|lane| kinds(lane)).collect(),
-        left_out: left_out(run, (&lanes, &shown), &events),
+        has_half_open: shown.iter().any(|lane| !lane.half_open.is_empty()),
+        has_failure: run.checks.iter().any(|check| failed_at(check).is_some()),
+        left_out: left_out(run, (&lanes, &shown), &events, time),
     }
 }
 
@@ -102,6 +111,7 @@ fn left_out(
     run: &Run,
     (lanes, shown): (&[Lane<'_>], &[&Lane<'_>]),
     events: &[Event<'_>],
+    time: Time,
 ) -> Vec<String> {
     let mut sentences = Vec::new();
     if shown.len() < lanes.len() {
@@ -127,6 +137,10 @@ fn left_out(
     if nameless > 0 {
         let have = figure::counted(nameless, "event has", "events have");
         sentences.push(format!("{have} no room for a name."));
+    }
+    let sessions = |lane: &&Lane<'_>| (lane.bands.len(), seen(lane, time).len());
+    if shown.iter().map(sessions).any(|(all, seen)| seen < all) {
+        sentences.push("Short sessions beside each other are drawn as one.".to_owned());
     }
     sentences
 }
@@ -176,8 +190,15 @@ fn draw_axis(svg: &mut String, time: Time, bottom: f64) {
         let x = time.x(tick);
         put!(
             svg,
-            "<path d=\"M{x:.1} {}V{bottom:.0}\"/><text x=\"{x:.1}\" y=\"14\">{}</text>\n",
+            "<path d=\"M{x:.1} {}V{bottom:.0}\"/>\
+             <text x=\"{x:.1}\" y=\"14\"{}>{}</text>\n",
             AXIS - 10.0,
+            // In the middle of its mark it would not be seen whole.
+            if x > RIGHT - 24.0 {
+                " class=\"last\""
+            } else {
+                ""
+            },
             figure::moment(tick),
         );
     }
@@ -233,7 +254,7 @@ fn draw_lane(into: &mut String, lane: &Lane<'_>, time: Time, top: f64) {
     put!(
         into,
         "<g class=\"lane\"><text class=\"host\" x=\"0\" y=\"{:.0}\">{}<title>{}</title></text>\
-         <text class=\"unit\" x=\"0\" y=\"{:.0}\">online {share} %</text>\
+         <text class=\"unit\" x=\"0\" y=\"{:.0}\">online {share:.1} %</text>\
          <path class=\"offline\" d=\"M{LEFT} {:.1}H{RIGHT}\"/>\n",
         top + 14.0,
         markup(&name),
@@ -247,7 +268,7 @@ fn draw_lane(into: &mut String, lane: &Lane<'_>, time: Time, top: f64) {
 }
 
 fn draw_bands(into: &mut String, lane: &Lane<'_>, time: Time, top: f64) {
-    for band in &lane.bands {
+    for band in seen(lane, time) {
         let (from, until) = (time.x(band.from), time.x(band.until));
         let width = (until - from).max(1.5);
         let known = ["quic", "ws", "ws-443"];
@@ -256,25 +277,26 @@ fn draw_bands(into: &mut String, lane: &Lane<'_>, time: Time, top: f64) {
         put!(
             into,
             "<g class=\"band {}\"><title>online over {transport} from {} to {}, {}</title>\
-             <rect x=\"{from:.1}\" y=\"{:.0}\" width=\"{width:.1}\" height=\"16\" rx=\"2\"/>",
+             <rect x=\"{from:.1}\" y=\"{:.0}\" width=\"{width:.1}\" height=\"18\" rx=\"2\"/>",
             class.unwrap_or(&"other"),
             figure::span(band.from),
             figure::span(band.until),
             figure::span(band.until.saturating_sub(band.from)),
             top + 3.0,
         );
+        draw_texture(into, band.transport, (from, width), top);
         // Where there is room, the transport is written and need not be guessed.
         if width > 46.0 {
             put!(
                 into,
                 "<text x=\"{:.1}\" y=\"{:.0}\">{transport}</text>",
                 from + 6.0,
-                top + 15.0
+                top + 14.0
             );
         }
         into.push_str("</g>\n");
     }
-    for (from, until) in &lane.half_open {
+    for (from, until) in lane.half_open.iter().take(HALF_OPEN_MAX) {
         let (x, end) = (time.x(*from), time.x(*until));
         put!(
             into,
@@ -285,6 +307,35 @@ fn draw_bands(into: &mut String, lane: &Lane<'_>, time: Time, top: f64) {
             figure::span(until.saturating_sub(*from)),
         );
     }
+}
+
+/// Sessions that can be seen: of those of one transport that are short and begin in one
+/// place, the first.
+fn seen<'l, 'a>(lane: &'l Lane<'a>, time: Time) -> Vec<&'l Band<'a>> {
+    let mut taken = BTreeSet::new();
+    let bands = lane.bands.iter();
+    bands
+        .filter(|band| {
+            let (from, until) = (time.x(band.from), time.x(band.until));
+            let is_long = until - from > NEAR;
+            is_long || taken.insert((column(from), band.transport))
+        })
+        .collect()
+}
+
+/// Transports differ by more than colour.
+fn draw_texture(into: &mut String, transport: &str, (from, width): (f64, f64), top: f64) {
+    let texture = match transport {
+        "ws" => "hatch",
+        "ws-443" => "dots",
+        _ => return,
+    };
+    put!(
+        into,
+        "<rect class=\"texture\" x=\"{from:.1}\" y=\"{:.0}\" width=\"{width:.1}\" \
+         height=\"5\" fill=\"url(#{texture})\"/>",
+        top + 16.0,
+    );
 }
 
 /// Marks in two rows: of connections, and of what they carry. What is of one kind and
@@ -332,13 +383,19 @@ fn column(x: f64) -> u64 {
     (x / NEAR) as u64
 }
 
+fn failed_at(check: &Check) -> Option<Duration> {
+    match &check.outcome {
+        Outcome::Failed { at, .. } => Some(at.since_start()),
+        _ => None,
+    }
+}
+
 /// From when on expectations failed.
 fn draw_failures(svg: &mut String, run: &Run, time: Time, bottom: f64) {
     let mut failures: BTreeMap<Duration, Vec<&str>> = BTreeMap::new();
     for check in &run.checks {
-        if let Outcome::Failed { at, .. } = &check.outcome {
-            let says = failures.entry(at.since_start()).or_default();
-            says.push(&check.says);
+        if let Some(at) = failed_at(check) {
+            failures.entry(at).or_default().push(&check.says);
         }
     }
     for (at, says) in failures {

@@ -20,7 +20,7 @@ pub(super) const PLOTS_MAX: usize = 4;
 const HEIGHT: f64 = 64.0;
 
 /// What is between a plot and what follows.
-const GAP: f64 = 18.0;
+const GAP: f64 = 26.0;
 
 /// How many points are side by side at most: one every two pixels.
 const COLUMN: f64 = 2.0;
@@ -69,7 +69,7 @@ fn draw_round_trips(
     let y = |span| top + HEIGHT * (1.0 - decades.share(span));
     open(into, &title, ("round trip", "log scale"), top);
     for tick in decades.ticks() {
-        grid_line(into, y(tick), &figure::span(tick));
+        grid_line(into, y(tick), &figure::moment(tick));
     }
     // Of many points in a column, the extremes are what matters.
     let mut columns: BTreeMap<i64, (Duration, Duration)> = BTreeMap::new();

@@ -88,9 +88,14 @@ fn legend(into: &mut String, picture: &picture::Picture) {
         put!(
             into,
             "<li><svg class=\"key band {}\" viewBox=\"0 0 22 12\" width=\"22\" height=\"12\" \
-             aria-hidden=\"true\"><rect width=\"22\" height=\"12\" rx=\"2\"/></svg> \
+             aria-hidden=\"true\"><rect width=\"22\" height=\"12\" rx=\"2\"/>{}</svg> \
              online over {}</li>",
             class.unwrap_or(&"other"),
+            match transport.as_str() {
+                "ws" => texture("hatch"),
+                "ws-443" => texture("dots"),
+                _ => String::new(),
+            },
             markup(transport),
         );
     }
@@ -104,11 +109,28 @@ fn legend(into: &mut String, picture: &picture::Picture) {
             mark.says(),
         );
     }
+    if picture.has_half_open {
+        into.push_str(
+            "<li><svg class=\"key\" viewBox=\"0 0 22 12\" width=\"22\" height=\"12\" \
+             aria-hidden=\"true\"><rect class=\"half-open\" x=\"1\" y=\"1\" width=\"20\" \
+             height=\"10\"/></svg> half-open</li>",
+        );
+    }
+    if picture.has_failure {
+        into.push_str(
+            "<li><svg class=\"key failure\" viewBox=\"-6 -6 12 12\" width=\"12\" height=\"12\" \
+             aria-hidden=\"true\"><path d=\"M0 -6V6\"/></svg> an expectation failed</li>",
+        );
+    }
     into.push_str("</ul>");
     for sentence in &picture.left_out {
         put!(into, "<p class=\"muted\">{}</p>", markup(sentence));
     }
     into.push_str("</figcaption>");
+}
+
+fn texture(name: &str) -> String {
+    format!("<rect class=\"texture\" y=\"6\" width=\"22\" height=\"6\" fill=\"url(#{name})\"/>")
 }
 
 fn checks(into: &mut String, run: &Run) {

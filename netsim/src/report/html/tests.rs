@@ -81,7 +81,8 @@ fn a_run_is_drawn_with_its_sessions_marks_plots_and_failures() {
     assert_eq!(with_class(&document, "quic").len(), 2);
     assert_eq!(with_class(&document, "ws").len(), 2);
     assert_eq!(with_class(&document, "event").len(), 1);
-    assert_eq!(with_class(&document, "failure").len(), 1);
+    // One moment, and its key.
+    assert_eq!(with_class(&document, "failure").len(), 2);
     assert_eq!(with_class(&document, "plot").len(), 2);
     assert_eq!(with_class(&document, "chip").len(), 2);
     for told in [
