@@ -10,6 +10,9 @@ pub mod version;
 pub mod outcome;
 pub mod sim;
 
+#[cfg(target_os = "linux")]
+pub mod lab;
+
 pub mod check;
 pub mod list;
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    middlebox::{Cause, Chain, EdgeAddress, Middlebox, Verdict},
-    model::{Scenario, Side},
+    middlebox::{Cause, Chain, EdgeAddress, Middlebox, Touched, Verdict},
+    model::{Edge, Scenario, Side},
     packet::{Packet, Trouble},
     random::Seed,
     time::Instant,
@@ -22,6 +22,10 @@ pub(super) struct EdgeNode {
     /// Where what nobody knows goes, on either side: the only link there.
     default: BTreeMap<Side, LinkId>,
     own: BTreeSet<IpAddr>,
+    /// Whether firewall and NAT are somebody else's.
+    pub(super) is_external: bool,
+    /// What that one has counted.
+    pub(super) elsewhere: Touched,
 }
 
 impl EdgeNode {
@@ -56,7 +60,52 @@ impl EdgeNode {
                 .filter_map(|side| links_on(*side))
                 .collect(),
             own: outer_addresses(edge).into_iter().collect(),
+            is_external: false,
+            elsewhere: Touched::default(),
         })
+    }
+
+    /// The same, with firewall and NAT left to somebody else.
+    pub(super) fn external(
+        scenario: &Scenario,
+        topology: &Topology,
+        id: NodeId,
+        seed: Seed,
+    ) -> Option<Self> {
+        let Node::Edge { edge: number } = topology.nodes[id.0] else {
+            return None;
+        };
+        let edge = Edge {
+            firewall: None,
+            nat: None,
+            nat64: None,
+            ..scenario.edges[number].clone()
+        };
+        Some(Self {
+            chain: Chain::of(&edge, EdgeAddress::of(number), seed),
+            is_external: true,
+            ..Self::of(scenario, topology, id, seed)?
+        })
+    }
+
+    /// What it has done so far, with what somebody else did in its name.
+    pub(super) fn touched(&self) -> Touched {
+        let mut touched = self.chain.touched();
+        touched.add(&self.elsewhere);
+        touched
+    }
+
+    /// Whether a packet from inside is for somebody inside.
+    pub(super) fn stays_inside(&self, packet: &Packet) -> bool {
+        let known = self.routes.get(&packet.destination());
+        known.is_some_and(|(side, _)| *side == Side::Inside)
+    }
+
+    /// The link inside that leads to an address.
+    pub(super) fn inside_link_of(&self, address: IpAddr) -> Option<LinkId> {
+        let known = self.routes.get(&address);
+        let known = known.filter(|(side, _)| *side == Side::Inside);
+        known.map(|(_, link)| *link)
     }
 
     /// A packet arrives at a side: it crosses to the other one through the boxes, or
