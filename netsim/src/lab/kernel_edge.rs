@@ -218,16 +218,15 @@ fn routes(
     let name_of = |link: LinkId| links.iter().find(|(one, _)| *one == link);
     for (address, link) in topology.routes(scenario, node) {
         if let Some((_, name)) = name_of(link) {
-            let family = if address.is_ipv4() { "-4" } else { "-6" };
-            lines.push(format!("{family} route replace {address} dev {name}"));
+            lines.push(format!("route replace {address} dev {name}"));
         }
     }
     let mut outside = links.iter().filter(|(link, _)| {
         topology.links[link.0].near_end(node).side == Some(Side::Outside)
     });
     if let (Some((_, name)), None) = (outside.next(), outside.next()) {
-        lines.push(format!("-4 route add default dev {name}"));
-        lines.push(format!("-6 route add default dev {name}"));
+        lines.push(format!("route add 0.0.0.0/0 dev {name}"));
+        lines.push(format!("route add ::/0 dev {name}"));
     }
     lines.join("\n") + "\n"
 }

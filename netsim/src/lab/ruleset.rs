@@ -23,7 +23,7 @@ pub(super) const TABLE: &str = "edge";
 
 /// Named counters, and what each counts.
 pub(super) const COUNTERS: [(&str, Cause); 6] = [
-    ("rule", Cause::Rule),
+    ("ruled", Cause::Rule),
     ("unsolicited", Cause::Unsolicited),
     ("expired", Cause::Expired),
     ("translated", Cause::Translated),
@@ -153,10 +153,10 @@ fn filter(edge: &Edge, sides: &Sides) -> String {
     }
     for rule in &firewall.rules {
         for fits in matches(rule) {
-            text.push_str(&verdicts(&fits, "rule", rule.ruling));
+            text.push_str(&verdicts(&fits, "ruled", rule.ruling));
         }
     }
-    text.push_str(&verdicts("", "rule", firewall.otherwise));
+    text.push_str(&verdicts("", "ruled", firewall.otherwise));
     text.push_str(" }\n");
     text
 }
@@ -166,7 +166,7 @@ fn translation(nat: &Nat, sides: &Sides, turn: u32) -> String {
     let mut text = String::new();
     if let Some(most) = &nat.ports_per_host {
         let most = **most;
-        text.push_str(" chain quota {\n type filter hook forward priority filter + 1; policy accept;\n");
+        text.push_str(" chain quotas {\n type filter hook forward priority filter + 1; policy accept;\n");
         let count = format!(
             "oifname {outside} ct state new meta l4proto {{ tcp, udp }} \
              add @hosts4 {{ ip saddr ct count over {most} }}"

@@ -120,9 +120,9 @@ impl Settings {
                 say(format_args!("address add {new} dev {name} {nodad}"));
             }
             for net in addresses {
-                let (family, source) = (family(net), net.addr());
+                let (all, source) = (everything(net), net.addr());
                 say(format_args!(
-                    "{family} route replace default dev {name} src {source} metric {metric}"
+                    "route replace {all} dev {name} src {source} metric {metric}"
                 ));
             }
         }
@@ -138,10 +138,11 @@ impl Settings {
     }
 }
 
-const fn family(net: &IpNet) -> &'static str {
-    match net {
-        IpNet::V4(_) => "-4",
-        IpNet::V6(_) => "-6",
+/// Every address of a family, in words from which `ip` knows the family.
+const fn everything(of: &IpNet) -> &'static str {
+    match of {
+        IpNet::V4(_) => "0.0.0.0/0",
+        IpNet::V6(_) => "::/0",
     }
 }
 
@@ -228,7 +229,7 @@ mod tests {
         assert!(commands.contains("address add 10.9.0.2/24 dev tun0"), "{commands}");
         assert!(!commands.contains("address add 10.1.0.2"), "{commands}");
         assert!(
-            commands.contains("-4 route replace default dev tun0 src 10.9.0.2 metric 50"),
+            commands.contains("route replace 0.0.0.0/0 dev tun0 src 10.9.0.2 metric 50"),
             "{commands}"
         );
     }
