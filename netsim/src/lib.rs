@@ -14,6 +14,8 @@ pub mod report;
 
 pub mod sim;
 
+#[cfg(target_os = "linux")]
+pub mod lab;
 pub mod play;
 
 pub mod goals;

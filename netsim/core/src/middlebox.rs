@@ -144,6 +144,11 @@ impl Touched {
         *self.0.entry(cause).or_insert(0) += 1;
     }
 
+    /// Takes a count from somebody who counts for himself.
+    pub fn set(&mut self, cause: Cause, count: u64) {
+        self.0.insert(cause, count);
+    }
+
     /// How many for this cause.
     pub fn of(&self, cause: Cause) -> u64 {
         self.0.get(&cause).copied().unwrap_or(0)

@@ -10,11 +10,13 @@
 
 mod diverter;
 mod edge;
+mod external;
 mod faults;
 mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::external::EdgeDeed;
 pub use self::timeline::{Change, HostDeed, Moment, timeline};
 use self::{diverter::Diversion, edge::EdgeNode, faults::Fault};
 use crate::{
@@ -64,6 +66,10 @@ pub struct Network {
     queue: BTreeSet<(Instant, Component)>,
     delivered: Vec<(NodeId, Packet)>,
     host_deeds: Vec<HostDeed>,
+    /// What waits for edges that are somebody else's.
+    at_edges: Vec<(NodeId, LinkId, Packet)>,
+    edge_deeds: Vec<EdgeDeed>,
+    seed: Seed,
     /// Drops that belong to no box.
     touched: Touched,
     faults: Vec<Fault>,
@@ -105,6 +111,9 @@ impl Network {
             queue: BTreeSet::new(),
             delivered: Vec::new(),
             host_deeds: Vec::new(),
+            at_edges: Vec::new(),
+            edge_deeds: Vec::new(),
+            seed,
             touched: Touched::default(),
             faults: Vec::new(),
             trace: Trace::default(),
@@ -229,7 +238,11 @@ impl Network {
                 Component::Edge(node) => {
                     let edge = self.edge(node);
                     edge.chain.on_time(at, &mut verdicts);
-                    self.after_edge(at, node, verdicts);
+                    if edge.is_external {
+                        self.after_external_wait(at, node, verdicts);
+                    } else {
+                        self.after_edge(at, node, verdicts);
+                    }
                 }
             }
             self.schedule(component);
@@ -243,7 +256,7 @@ impl Network {
             touched.add(&link.touched());
         }
         for edge in self.edges.iter().flatten() {
-            touched.add(&edge.chain.touched());
+            touched.add(&edge.touched());
             if let Some(diverter) = &edge.diverter {
                 touched.add(diverter.touched());
             }
@@ -324,7 +337,14 @@ impl Network {
                 (Node::Host { .. }, _) | (Node::Edge { .. }, None) => {
                     self.deliver(now, end.node, packet);
                 }
-                (Node::Edge { .. }, Some(side)) => self.arrive(now, end.node, side, packet),
+                (Node::Edge { .. }, Some(side)) => {
+                    let edge = self.edges[end.node.0].as_ref();
+                    if edge.is_some_and(|edge| edge.is_external) {
+                        self.arrive_external(now, (end.node, link), side, packet);
+                    } else {
+                        self.arrive(now, end.node, side, packet);
+                    }
+                }
             }
         }
     }

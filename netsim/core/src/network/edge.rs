@@ -7,8 +7,8 @@ use std::{
 
 use super::diverter::{Diversion, Diverter};
 use crate::{
-    middlebox::{Cause, Chain, EdgeAddress, Middlebox, Verdict},
-    model::{Scenario, Side},
+    middlebox::{Cause, Chain, EdgeAddress, Middlebox, Touched, Verdict},
+    model::{Edge, Scenario, Side},
     packet::{Packet, Trouble},
     random::Seed,
     time::Instant,
@@ -25,6 +25,10 @@ pub(super) struct EdgeNode {
     own: BTreeSet<IpAddr>,
     /// To the transparent proxies that stand here.
     pub(super) diverter: Option<Diverter>,
+    /// Whether firewall and NAT are somebody else's.
+    pub(super) is_external: bool,
+    /// What that one has counted.
+    pub(super) elsewhere: Touched,
 }
 
 impl EdgeNode {
@@ -60,7 +64,52 @@ impl EdgeNode {
                 .collect(),
             own: outer_addresses(edge).into_iter().collect(),
             diverter: Diverter::of(scenario, number),
+            is_external: false,
+            elsewhere: Touched::default(),
         })
+    }
+
+    /// The same, with firewall and NAT left to somebody else.
+    pub(super) fn external(
+        scenario: &Scenario,
+        topology: &Topology,
+        id: NodeId,
+        seed: Seed,
+    ) -> Option<Self> {
+        let Node::Edge { edge: number } = topology.nodes[id.0] else {
+            return None;
+        };
+        let edge = Edge {
+            firewall: None,
+            nat: None,
+            nat64: None,
+            ..scenario.edges[number].clone()
+        };
+        Some(Self {
+            chain: Chain::of(&edge, EdgeAddress::of(number), seed),
+            is_external: true,
+            ..Self::of(scenario, topology, id, seed)?
+        })
+    }
+
+    /// What it has done so far, with what somebody else did in its name.
+    pub(super) fn touched(&self) -> Touched {
+        let mut touched = self.chain.touched();
+        touched.add(&self.elsewhere);
+        touched
+    }
+
+    /// Whether a packet from inside is for somebody inside.
+    pub(super) fn stays_inside(&self, packet: &Packet) -> bool {
+        let known = self.routes.get(&packet.destination());
+        known.is_some_and(|(side, _)| *side == Side::Inside)
+    }
+
+    /// The link inside that leads to an address.
+    pub(super) fn inside_link_of(&self, address: IpAddr) -> Option<LinkId> {
+        let known = self.routes.get(&address);
+        let known = known.filter(|(side, _)| *side == Side::Inside);
+        known.map(|(_, link)| *link)
     }
 
     /// A packet arrives at a side: it crosses to the other one through the boxes, or

@@ -62,7 +62,7 @@ impl Network {
                 continue;
             };
             let config = &self.scenario.edges[*index];
-            let touched = edge.chain.touched();
+            let touched = edge.touched();
             for cause in causes_of_edge(config)
                 .into_iter()
                 .filter(|cause| touched.of(*cause) == 0)

@@ -448,3 +448,73 @@ fn an_idle_hour_costs_next_to_nothing() {
         "nothing was sent"
     );
 }
+
+/// The office's edge is somebody else's here.
+fn with_external_office(edge: &str, events: &str) -> (World, NodeId) {
+    let mut world = World::new(scenario(edge, "", events), 1);
+    let nodes = world.network.topology().nodes.iter();
+    let office = nodes
+        .enumerate()
+        .find(|(_, node)| **node == Node::Edge { edge: 0 })
+        .map(|(id, _)| NodeId(id))
+        .expect("there is an office");
+    let network = std::mem::replace(
+        &mut world.network,
+        Network::new(scenario("", "", ""), Seed(1)),
+    );
+    world.network = network.with_external(&[office]);
+    (world, office)
+}
+
+#[test]
+fn an_external_edge_is_handed_packets_and_hands_them_back() {
+    let (mut world, office) = with_external_office("firewall = {}", "");
+    let server = SERVER.parse().expect("an address");
+    world.stack("agent").connect(Instant::START, server).expect("an address");
+
+    world.run_for(Duration::from_millis(100));
+    let handed = world.network.take_at_edges();
+    let links = world.network.topology().links_at(office).to_vec();
+    let now = world.now;
+    for (node, _, packet) in handed.clone() {
+        world.network.send_from_edge(now, (node, links[1]), packet);
+    }
+    world.run_for(Duration::from_millis(100));
+
+    let (node, link, packet) = &handed[0];
+    assert_eq!((handed.len(), *node, *link), (1, office, links[0]));
+    assert!(packet.flags().opens());
+    // Nobody listens: the answer is on its way back, to the edge's other side.
+    let back = world.network.take_at_edges();
+    assert_eq!(back.iter().map(|one| one.1).collect::<Vec<_>>(), [links[1]]);
+}
+
+#[test]
+fn boxes_further_inside_stay_with_the_network() {
+    let (mut world, _) = with_external_office("udp-block = {}", "");
+    let server = "203.0.113.10:9000".parse().expect("an address");
+    let agent = world.stack("agent");
+    let id = agent.bind_udp(Some(server)).expect("a port");
+    agent.send_udp(id, server, b"x").expect("it fits");
+
+    world.run_for(Duration::from_millis(100));
+
+    assert_eq!(world.network.take_at_edges(), []);
+    assert_eq!(world.network.touched().of(Cause::UdpBlocked), 1);
+}
+
+#[test]
+fn an_external_edge_is_told_what_happens_to_it_and_counts_for_itself() {
+    let rebind = "at = [{ name = \"rebind\", time = \"1s\", do = \"rebind\", on = \"office\" }]";
+    let (mut world, office) = with_external_office(NAT, rebind);
+
+    world.run_for(Duration::from_secs(2));
+    let deeds = world.network.take_edge_deeds();
+    let before = world.network.vacuous();
+    world.network.set_touched_at_edge(office, Cause::Rebound, 3);
+    world.network.set_touched_at_edge(office, Cause::Translated, 5);
+
+    assert_eq!(deeds.iter().map(|deed| deed.edge).collect::<Vec<_>>(), [office]);
+    assert_eq!(before.len(), 2, "{before:?}");
+    assert_eq!(world.network.vacuous(), Vec::<String>::new());
+}

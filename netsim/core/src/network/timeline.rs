@@ -1,6 +1,6 @@
 //! The timeline of a scenario as moments, and what they change in the network.
 
-use super::{Network, diverter::Diverter, faults::Fault};
+use super::{EdgeDeed, Network, diverter::Diverter, faults::Fault};
 use crate::{
     middlebox::{Cause, Middlebox},
     model::{Deed, Event, Line, Scenario, Word},
@@ -95,7 +95,7 @@ impl Network {
             Deed::Cut => self.set_links(&event.on, !begins),
             Deed::Mend => self.set_links(&event.on, true),
             Deed::Line => self.set_line(event, begins),
-            Deed::Forget | Deed::Rebind => self.set_edge(event),
+            Deed::Forget | Deed::Rebind => self.set_edge(now, moment, event),
             Deed::VpnUp | Deed::VpnDown => {
                 let is_up = (*event.deed == Deed::VpnUp) == begins;
                 let number = self
@@ -162,7 +162,7 @@ impl Network {
         }
     }
 
-    fn set_edge(&mut self, event: &Event) {
+    fn set_edge(&mut self, now: Instant, moment: Moment, event: &Event) {
         let nodes = self.topology.nodes.iter().enumerate();
         let is_meant = |node: &Node| match node {
             Node::Edge { edge } => *self.scenario.edges[*edge].name == *event.on,
@@ -172,7 +172,17 @@ impl Network {
             .filter(|(_, node)| is_meant(node))
             .map(|(id, _)| NodeId(id))
             .next();
-        if let Some(edge) = found.and_then(|id| self.edges[id.0].as_mut()) {
+        let Some(id) = found else {
+            return;
+        };
+        if let Some(edge) = self.edges[id.0].as_mut() {
+            if edge.is_external {
+                self.edge_deeds.push(EdgeDeed {
+                    at: now,
+                    edge: id,
+                    event: moment.event,
+                });
+            }
             if *event.deed == Deed::Rebind {
                 edge.chain.rebind();
             } else {

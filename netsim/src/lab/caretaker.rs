@@ -1,0 +1,178 @@
+//! What the network alone cannot do to real hosts and edges: their addresses, their
+//! programs, their flows.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use netsim_core::{
+    model::Deed,
+    network::{EdgeDeed, HostDeed},
+};
+use rustix::process::Signal;
+
+use super::{
+    fabric::{Fabric, Happening, begins, changes_settings},
+    host::Host,
+    kernel_edge::KernelEdge,
+    programs::Program,
+    settings::Settings,
+};
+
+/// How often the caretaker looks whether it may leave.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What of a lab is real.
+#[derive(Debug, Default)]
+pub(super) struct Real {
+    pub(super) relays: Vec<Arc<Program>>,
+    pub(super) agents: Vec<Arc<Program>>,
+    pub(super) hosts: Vec<Arc<Host>>,
+    pub(super) edges: Vec<KernelEdge>,
+    /// What went wrong while the scenario ran, as sentences.
+    pub(super) troubles: Mutex<Vec<String>>,
+    is_over: AtomicBool,
+    lost: Arc<AtomicU64>,
+}
+
+impl Real {
+    pub(super) fn new(hosts: Vec<Arc<Host>>, edges: Vec<KernelEdge>) -> Self {
+        Self {
+            hosts,
+            edges,
+            ..Self::default()
+        }
+    }
+
+    /// Ends every program.
+    pub(super) fn stop(&self) {
+        self.leave();
+        for program in self.relays.iter().chain(&self.agents) {
+            program.kill();
+        }
+    }
+
+    /// Nothing is to happen any more.
+    pub(super) fn leave(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Where ports count packets that their interfaces did not take.
+    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
+    }
+
+    pub(super) fn lost_at_ports(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn programs_on(&self, host: &Host) -> Vec<&Arc<Program>> {
+        let all = self.relays.iter().chain(&self.agents);
+        all.filter(|program| program.host().node == host.node)
+            .collect()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Caretaker {
+    real: Arc<Real>,
+    fabric: Arc<Fabric>,
+}
+
+impl Caretaker {
+    pub(super) const fn new(real: Arc<Real>, fabric: Arc<Fabric>) -> Self {
+        Self { real, fabric }
+    }
+
+    /// Does what happens, until the lab is over.
+    pub(super) fn until_left(self, happenings: &Receiver<Happening>) {
+        loop {
+            let done = match happenings.recv_timeout(LOOK) {
+                Ok(Happening::Host(deed)) => self.to_host(deed),
+                Ok(Happening::Edge(deed)) => self.to_edge(deed),
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if self.real.is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(error) = done {
+                let mut troubles = self
+                    .real
+                    .troubles
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                troubles.push(error.to_string());
+            }
+        }
+    }
+
+    fn to_host(&self, deed: HostDeed) -> io::Result<()> {
+        let mut hosts = self.real.hosts.iter();
+        let Some(host) = hosts.find(|host| host.node == deed.host) else {
+            return Ok(());
+        };
+        let node = host.node;
+        let (what, settings) = self.fabric.with(move |network, _| {
+            let event = &network.scenario().events[deed.event];
+            let new = event.address.as_deref().copied().filter(|_| begins(&deed));
+            (*event.deed, Settings::of(network, node, new))
+        });
+        if changes_settings(what) {
+            return host.configure(settings);
+        }
+        for program in self.real.programs_on(host) {
+            run_or_end(program, what, begins(&deed))?;
+        }
+        Ok(())
+    }
+
+    fn to_edge(&self, deed: EdgeDeed) -> io::Result<()> {
+        let what = self
+            .fabric
+            .with(move |network, _| *network.scenario().events[deed.event].deed);
+        let mut edges = self.real.edges.iter();
+        let edge = edges.find(|edge| edge.node == deed.edge);
+        edge.map_or(Ok(()), |edge| edge.happen(what))
+    }
+}
+
+/// What a deed, or its end, is to a program.
+fn run_or_end(program: &Program, deed: Deed, begins: bool) -> io::Result<()> {
+    match (deed, begins) {
+        (Deed::Crash, true) => program.kill(),
+        (Deed::Stop, true) => program.signal(Signal::TERM),
+        (Deed::Crash | Deed::Stop, false) | (Deed::Start, _) => return again(program),
+        (Deed::Suspend, true) => program.signal(Signal::STOP),
+        (Deed::Suspend, false) | (Deed::Resume, _) => program.signal(Signal::CONT),
+        // Clocks cannot be wrong here, and the rest is not done to programs.
+        (
+            Deed::Skew
+            | Deed::Cut
+            | Deed::Mend
+            | Deed::Line
+            | Deed::Forget
+            | Deed::Rebind
+            | Deed::Readdress
+            | Deed::VpnUp
+            | Deed::VpnDown
+            | Deed::Release,
+            _,
+        ) => {}
+    }
+    Ok(())
+}
+
+/// Starts a program that was asked to end: one that takes its time is killed, as a
+/// service manager does.
+fn again(program: &Program) -> io::Result<()> {
+    program.kill();
+    program.start()
+}

@@ -1,0 +1,105 @@
+//! Cables between namespaces and the fabric: one pair of interfaces each, of which the
+//! near end is a port.
+
+use std::{fmt::Write as _, io};
+
+use netsim_core::network::Network;
+
+use super::{
+    caretaker::Real,
+    fabric::Beyond,
+    host::{promise_nothing, quiet},
+    namespace::Namespace,
+    port::Port,
+    settings::MTU,
+    world::initial,
+};
+
+/// A cable to be laid.
+struct Cable {
+    beyond: Beyond,
+    /// Where its far end is, as `ip` finds it, and what it is called there.
+    far: (String, String),
+}
+
+impl Cable {
+    /// Addresses of the link of the cable with this number: locally administered, the
+    /// fabric's and the far one.
+    fn addresses(number: usize) -> [[u8; 6]; 2] {
+        let [high, low] = u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes();
+        [[2, 0, 0, 1, high, low], [2, 0, 0, 0, high, low]]
+    }
+}
+
+/// Lays every cable, and configures what they lead to.
+pub(super) fn plug(network: &Network, real: &Real) -> io::Result<Vec<(Beyond, Port)>> {
+    let own = Namespace::current()?;
+    // Nothing is to answer here but the fabric.
+    let mut parameters = quiet();
+    for which in ["all", "default"] {
+        parameters.push((format!("ipv6/conf/{which}/disable_ipv6"), "1".to_owned()));
+    }
+    parameters.retain(|(path, _)| std::path::Path::new("/proc/sys/net").join(path).exists());
+    own.set(&parameters)?;
+    let cables = cables(network, real);
+    let mut commands = String::new();
+    for (number, cable) in cables.iter().enumerate() {
+        let [near, far] = Cable::addresses(number).map(written);
+        let (namespace, name) = &cable.far;
+        writeln!(
+            commands,
+            "link add p{number} address {near} mtu {MTU} type veth \
+             peer name {name} address {far} mtu {MTU} netns {namespace}"
+        )
+        .expect("memory");
+        writeln!(commands, "link set dev p{number} arp off up").expect("memory");
+    }
+    own.ip(&commands)?;
+    let near: Vec<String> = (0..cables.len()).map(|number| format!("p{number}")).collect();
+    promise_nothing(&own, near.iter().map(String::as_str).collect())?;
+    let mut ports = Vec::new();
+    for (number, cable) in cables.into_iter().enumerate() {
+        let [_, far] = Cable::addresses(number);
+        let mut port = Port::open(&near[number], far, MTU)?;
+        port.counts_to(real.lost());
+        ports.push((cable.beyond, port));
+    }
+    for host in &real.hosts {
+        host.plugged()?;
+        host.configure(initial(network, host))?;
+    }
+    for edge in &real.edges {
+        let names = edge.links().iter().map(|(_, name)| name.as_str());
+        promise_nothing(edge.namespace(), names.collect())?;
+        edge.plugged()?;
+    }
+    Ok(ports)
+}
+
+fn cables(network: &Network, real: &Real) -> Vec<Cable> {
+    let mut cables = Vec::new();
+    for host in &real.hosts {
+        for interface in host.interfaces() {
+            let addresses = network.topology().addresses(host.node).iter();
+            let mut of_link = addresses.filter(|(_, bound)| *bound == Some(interface.link));
+            let beyond = match (interface.vpn, of_link.next()) {
+                (Some(_), Some((address, _))) => Beyond::Tunnel(host.node, *address),
+                (Some(_) | None, _) => Beyond::Host(host.node),
+            };
+            let far = (host.namespace().path(), interface.name.clone());
+            cables.push(Cable { beyond, far });
+        }
+    }
+    for edge in &real.edges {
+        for (link, name) in edge.links() {
+            let far = (edge.namespace().path(), name.clone());
+            let beyond = Beyond::Edge(edge.node, *link);
+            cables.push(Cable { beyond, far });
+        }
+    }
+    cables
+}
+
+fn written(address: [u8; 6]) -> String {
+    address.map(|byte| format!("{byte:02x}")).join(":")
+}

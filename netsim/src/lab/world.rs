@@ -1,0 +1,484 @@
+//! A scenario in the lab, from the first namespace to the last: [`Lab`].
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, PoisonError, mpsc::channel},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use netsim_core::{
+    middlebox::Touched,
+    model::{Deed, Role, Scenario},
+    network::Network,
+    random::Seed,
+    term::Name,
+    time::Instant,
+    topology::{Node, NodeId},
+    trace::{Observation, Trace},
+};
+
+use super::{
+    Missing,
+    caretaker::{Caretaker, Real},
+    fabric::{Fabric, Happening, Parts, Service},
+    host::Host,
+    kernel_edge::KernelEdge,
+    names::Resolver,
+    plug::plug,
+    preflight,
+    programs::{
+        AgentSetup, NoPrograms, Program, Programs, enrolment, relay_answers,
+    },
+    ruleset::beyond_the_kernel,
+    sandbox,
+    scale::{scaled, too_long},
+    settings::{Settings, host_of, hosts_file, interfaces, names},
+    stacks::Stacks,
+    watch::{Listener, Watch, last_lines},
+};
+
+/// How a lab is run.
+#[derive(Default)]
+pub struct Options {
+    /// Whether relay and agents are run; without, hosts are there and nothing runs on
+    /// them.
+    pub is_bare: bool,
+    /// What is long is divided by this; 0 and 1 are full length.
+    pub scale: u32,
+    /// A drawn scenario that takes longer, once scaled, is refused.
+    pub budget: Option<Duration>,
+    /// Whether the trace keeps every packet: a gigabyte for ten of traffic.
+    pub keeps_sightings: bool,
+    /// What agents are told.
+    pub agent: AgentSetup,
+    /// Hosts that are real although neither relay nor agent runs on them: proxies.
+    pub real: Vec<Name>,
+    /// What answers on simulated hosts; resolvers answer by themselves.
+    pub services: BTreeMap<Name, Box<dyn Service>>,
+    /// Who hears of what is seen of agents, as it is seen.
+    pub listener: Option<Listener>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("is_bare", &self.is_bare)
+            .field("scale", &self.scale)
+            .field("budget", &self.budget)
+            .field("real", &self.real)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a scenario cannot be run in the lab.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// Somebody called [`Lab::start`] as any process.
+    #[error("the lab is not in a sandbox: run it by `sandbox::run`")]
+    NotInSandbox,
+    /// The machine does not offer what it takes.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Missing(Vec<Missing>),
+    /// There are no binaries.
+    #[error(transparent)]
+    NoPrograms(#[from] NoPrograms),
+    /// It would take longer than there is time.
+    #[error("{0}")]
+    TooLong(String),
+    /// An edge is to be the kernel's, and the kernel cannot do it.
+    #[error("the edge {edge} cannot be the kernel's: {why}; leave out `kernel = true`")]
+    BeyondTheKernel {
+        /// Which edge.
+        edge: String,
+        /// What of it.
+        why: String,
+    },
+    /// The kernel, a tool or a program did not do as it was told.
+    #[error("{what}: {source}")]
+    Failed {
+        /// What was tried.
+        what: &'static str,
+        /// What came of it.
+        source: io::Error,
+    },
+}
+
+/// Names what was tried.
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> LabError {
+    move |source| LabError::Failed { what, source }
+}
+
+/// A scenario that runs. It is gone when dropped.
+#[derive(Debug)]
+pub struct Lab {
+    // Dropped in this order: who looks, who acts, what runs, what it runs on.
+    watch: Option<Watch>,
+    caretaker: Option<JoinHandle<()>>,
+    real: Arc<Real>,
+    fabric: Option<Arc<Fabric>>,
+    programs: Option<Programs>,
+    scenario: Scenario,
+}
+
+impl Lab {
+    /// Sets a drawn scenario up and starts its programs; its time begins when the relay
+    /// answers and agents are started.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError`]; nothing is left behind.
+    pub fn start(scenario: &Scenario, seed: Seed, options: Options) -> Result<Self, LabError> {
+        if !sandbox::is_inside() {
+            preflight().map_err(LabError::Missing)?;
+            return Err(LabError::NotInSandbox);
+        }
+        let scenario = scaled(scenario, options.scale);
+        if let Some(why) = options.budget.and_then(|most| too_long(&scenario, most)) {
+            return Err(LabError::TooLong(why));
+        }
+        if let Some(refused) = refused(&scenario) {
+            return Err(refused);
+        }
+        let programs = if options.is_bare {
+            None
+        } else {
+            Some(Programs::find()?)
+        };
+        let mut network = Network::new(scenario.clone(), seed);
+        if !options.keeps_sightings {
+            network.without_sightings();
+        }
+        let real = real(&network, &options).map_err(failed("hosts cannot be made"))?;
+        let externals: Vec<NodeId> = real.edges.iter().map(|edge| edge.node).collect();
+        let network = network.with_external(&externals);
+        let ports = plug(&network, &real).map_err(failed("cables cannot be laid"))?;
+        let real = match &programs {
+            Some(programs) => enrolled(real, programs, (&network, &options.agent))?,
+            None => real,
+        };
+        let stacks = stacks(&network, &real, seed, options.services);
+        let (deeds, happenings) = channel::<Happening>();
+        let parts = Parts {
+            network,
+            ports,
+            stacks,
+            deeds,
+        };
+        let fabric = Arc::new(Fabric::start(parts).map_err(failed("no thread"))?);
+        let real = Arc::new(real);
+        let mut lab = Self {
+            watch: None,
+            caretaker: None,
+            real: Arc::clone(&real),
+            fabric: Some(Arc::clone(&fabric)),
+            programs,
+            scenario,
+        };
+        let caretaker = Caretaker::new(Arc::clone(&real), Arc::clone(&fabric));
+        let caretaker = thread::Builder::new()
+            .name("caretaker".to_owned())
+            .spawn(move || caretaker.until_left(&happenings));
+        lab.caretaker = Some(caretaker.map_err(failed("no thread"))?);
+        for agent in &real.agents {
+            agent.start().map_err(failed("an agent cannot be started"))?;
+        }
+        let watch = Watch::start(real.agents.clone(), fabric, options.listener);
+        lab.watch = Some(watch.map_err(failed("no thread"))?);
+        Ok(lab)
+    }
+
+    /// The scenario as it is played, scaled.
+    pub const fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// What moves the packets.
+    pub fn fabric(&self) -> &Fabric {
+        self.fabric.as_ref().expect("it is there until the end")
+    }
+
+    /// Real hosts: copies, in the order of the topology.
+    pub fn hosts(&self) -> &[Arc<Host>] {
+        &self.real.hosts
+    }
+
+    /// The real host of this name.
+    pub fn host(&self, name: &str) -> Option<&Arc<Host>> {
+        let mut hosts = self.real.hosts.iter();
+        hosts.find(|host| host.name.as_str() == name)
+    }
+
+    /// Relays that are run.
+    pub fn relays(&self) -> &[Arc<Program>] {
+        &self.real.relays
+    }
+
+    /// Agents that are run.
+    pub fn agents(&self) -> &[Arc<Program>] {
+        &self.real.agents
+    }
+
+    /// Where the binaries are; none in a bare lab.
+    pub const fn programs(&self) -> Option<&Programs> {
+        self.programs.as_ref()
+    }
+
+    /// How long the scenario has been running.
+    pub fn now(&self) -> Instant {
+        self.fabric().now()
+    }
+
+    /// Waits for a moment of the scenario.
+    pub fn wait_until(&self, moment: Instant) {
+        let never = (Mutex::new(()), Condvar::new());
+        let left = moment.since(self.now());
+        let guard = never.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody notifies: it is the clock that is waited for.
+        drop(never.1.wait_timeout_while(guard, left, |()| true));
+    }
+
+    /// Waits until something has been observed, at most until a moment. Whether it was.
+    pub fn wait_for(
+        &self,
+        moment: Instant,
+        mut is_meant: impl FnMut(&Observation) -> bool,
+    ) -> bool {
+        let mut seen = 0;
+        loop {
+            let new = self
+                .fabric()
+                .with(move |network, _| network.trace().observations[seen..].to_vec());
+            if new.iter().any(&mut is_meant) {
+                return true;
+            }
+            seen += new.len();
+            let now = self.now();
+            if now >= moment {
+                return false;
+            }
+            self.wait_until(moment.min(now + super::programs::LOOK));
+        }
+    }
+
+    /// What was observed so far, in order of time.
+    pub fn observations(&self) -> Vec<Observation> {
+        self.trace().observations
+    }
+
+    /// All that was seen so far.
+    pub fn trace(&self) -> Trace {
+        let mut trace = self.fabric().with(|network, _| network.trace().clone());
+        // Agents are looked at from time to time, and packets as they pass.
+        trace.observations.sort_by_key(|one| one.at);
+        trace
+    }
+
+    /// Adds an observation of what the lab cannot see.
+    pub fn observe(&self, observation: Observation) {
+        self.fabric()
+            .with(move |network, _| network.observe(observation));
+    }
+
+    /// Faults that have touched no packet so far, as sentences.
+    pub fn vacuous(&self) -> Vec<String> {
+        self.count_at_edges();
+        self.fabric().with(|network, _| network.vacuous())
+    }
+
+    /// How many packets were touched so far, by what was done to them.
+    pub fn touched(&self) -> Touched {
+        self.count_at_edges();
+        self.fabric().with(|network, _| network.touched())
+    }
+
+    /// What of the scenario is not done here, as sentences.
+    pub fn left_out(&self) -> Vec<String> {
+        let mut left_out = Vec::new();
+        let is_skewed = |host: &netsim_core::model::Host| host.skew.get().nanos != 0;
+        let mut events = self.scenario.events.iter();
+        if self.scenario.hosts.iter().any(is_skewed)
+            || events.any(|event| *event.deed == Deed::Skew)
+        {
+            left_out.push(
+                "clocks are right: the kernel's time namespaces do not shift the clock that \
+                 dates are read from"
+                    .to_owned(),
+            );
+        }
+        left_out
+    }
+
+    /// What went wrong with real hosts while the scenario ran, and the last words of
+    /// programs that ended by themselves: for a report.
+    pub fn troubles(&self) -> Vec<String> {
+        let troubles = self.real.troubles.lock();
+        let mut troubles = troubles.unwrap_or_else(PoisonError::into_inner).clone();
+        let lost = self.real.lost_at_ports();
+        if lost > 0 {
+            troubles.push(format!("{lost} packets found an interface down or too narrow"));
+        }
+        for program in self.real.relays.iter().chain(&self.real.agents) {
+            if program.pid().is_some() && !program.is_running() {
+                let (name, said) = (&program.host().name, last_lines(program.log(), 5));
+                troubles.push(format!("the program on {name} has ended:\n{said}"));
+            }
+        }
+        troubles
+    }
+
+    /// Ends everything, and gives what was seen.
+    pub fn stop(self) -> Trace {
+        self.count_at_edges();
+        self.trace()
+    }
+
+    /// What edges of the kernel have counted so far becomes part of the network's count.
+    fn count_at_edges(&self) {
+        for edge in &self.real.edges {
+            let Ok(counted) = edge.counted() else {
+                continue;
+            };
+            let node = edge.node;
+            self.fabric().with(move |network, _| {
+                for (cause, count) in counted {
+                    network.set_touched_at_edge(node, cause, count);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.watch.take());
+        self.real.stop();
+        // The caretaker has a share of the fabric: it goes first.
+        if let Some(caretaker) = self.caretaker.take() {
+            self.real.leave();
+            caretaker.join().ok();
+        }
+        drop(self.fabric.take());
+    }
+}
+
+/// An edge that the kernel cannot be.
+fn refused(scenario: &Scenario) -> Option<LabError> {
+    let edges = scenario.edges.iter().filter(|edge| edge.kernel);
+    let beyond = edges.map(|edge| (edge, beyond_the_kernel(edge)));
+    beyond
+        .filter(|(_, why)| !why.is_empty())
+        .map(|(edge, why)| LabError::BeyondTheKernel {
+            edge: edge.name.to_string(),
+            why: why.join(", "),
+        })
+        .next()
+}
+
+/// Namespaces of hosts and edges, without cables.
+fn real(network: &Network, options: &Options) -> io::Result<Real> {
+    let (scenario, topology) = (network.scenario(), network.topology());
+    let folder = PathBuf::from(sandbox::FOLDER).join(scenario.name.as_str());
+    // Of an earlier run in the same sandbox.
+    fs::remove_dir_all(&folder).ok();
+    let mut hosts = Vec::new();
+    let mut edges = Vec::new();
+    for id in (0..topology.nodes.len()).map(NodeId) {
+        let Node::Host { name, .. } = &topology.nodes[id.0] else {
+            edges.extend(KernelEdge::new(scenario, topology, id)?);
+            continue;
+        };
+        let Some((model, _)) = host_of(scenario, topology, id) else {
+            continue;
+        };
+        let runs_programs = matches!(model.runs, Role::Relay | Role::Agent);
+        if runs_programs || options.real.contains(&model.name) {
+            let hosts_file = hosts_file(scenario, name.as_str(), model.resolver.is_some());
+            let interfaces = interfaces(scenario, topology, id);
+            let folder = folder.join(name.as_str());
+            let host = Host::new((id, name.clone()), interfaces, &hosts_file, folder)?;
+            hosts.push(Arc::new(host));
+        }
+    }
+    Ok(Real::new(hosts, edges))
+}
+
+/// Starts the relay, and makes an agent of each of their hosts; those are not started.
+fn enrolled(
+    mut real: Real,
+    programs: &Programs,
+    (network, setup): (&Network, &AgentSetup),
+) -> Result<Real, LabError> {
+    let (scenario, topology) = (network.scenario(), network.topology());
+    let of = |role: Role| {
+        let hosts = real.hosts.iter().filter(move |host| {
+            host_of(scenario, topology, host.node).is_some_and(|(model, _)| model.runs == role)
+        });
+        hosts.cloned().collect::<Vec<_>>()
+    };
+    let (relays, agents) = (of(Role::Relay), of(Role::Agent));
+    for host in relays {
+        let public_name = public_name(network, &host);
+        let relay = Arc::new(Program::relay(programs, host, &public_name));
+        relay
+            .start()
+            .and_then(|()| relay_answers(programs, &relay))
+            .map_err(failed("the relay cannot be started"))?;
+        real.relays.push(relay);
+    }
+    if let Some(relay) = real.relays.first().cloned() {
+        for host in agents {
+            let agent = enrolment(programs, relay.host(), host.name.as_str())
+                .and_then(|token| Program::agent(programs, host, &token, setup))
+                .map_err(failed("an agent cannot be enrolled"))?;
+            real.agents.push(Arc::new(agent));
+        }
+    }
+    Ok(real)
+}
+
+/// The name that agents know a relay by: its first, or its address.
+fn public_name(network: &Network, host: &Host) -> String {
+    let (scenario, topology) = (network.scenario(), network.topology());
+    let named = host_of(scenario, topology, host.node).and_then(|(model, _)| model.names.first());
+    let address = topology.addresses(host.node).first();
+    named.map_or_else(
+        || address.map(|(address, _)| address.to_string()).unwrap_or_default(),
+        |name| name.as_str().to_owned(),
+    )
+}
+
+/// Every other host is simulated.
+fn stacks(
+    network: &Network,
+    real: &Real,
+    seed: Seed,
+    mut services: BTreeMap<Name, Box<dyn Service>>,
+) -> Stacks {
+    let (scenario, topology) = (network.scenario(), network.topology());
+    let mut stacks = Stacks::default();
+    for id in (0..topology.nodes.len()).map(NodeId) {
+        let Some((model, _)) = host_of(scenario, topology, id) else {
+            continue;
+        };
+        if real.hosts.iter().any(|host| host.node == id) {
+            continue;
+        }
+        let service: Option<Box<dyn Service>> = match model.runs {
+            Role::Resolver => Some(Box::new(Resolver::new(names(scenario)))),
+            Role::Relay | Role::Agent | Role::Peer => {
+                let name = network.host_name(id).unwrap_or_default();
+                services.remove(&name)
+            }
+        };
+        stacks.add((network, id), seed, service);
+    }
+    stacks
+}
+
+/// How a host should be at the beginning.
+pub(super) fn initial(network: &Network, host: &Host) -> Settings {
+    Settings::of(network, host.node, None)
+}
