@@ -6,11 +6,12 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`crypto`], [`names`], [`notify`], [`process`], [`socket`] |
-//! | 1 | [`world`], [`tls`] |
-//! | 2 | [`websocket`], [`quic`] |
-//! | 3 | [`session`] (handles of the application, and the drivers under them) |
-//! | 4 | [`handshake`], [`splice`] |
-//! | 5 | [`dial`] |
+//! | 1 | [`world`] |
+//! | 2 | [`tls`] |
+//! | 3 | [`websocket`], [`quic`] |
+//! | 4 | [`session`] (handles of the application, and the drivers under them) |
+//! | 5 | [`handshake`], [`splice`] |
+//! | 6 | [`dial`] |
 //!
 //! Sockets, name resolution, clock and entropy enter through [`World`](world::World),
 //! so that the same code runs over a simulated network.

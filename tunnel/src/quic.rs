@@ -357,3 +357,6 @@ pub(crate) fn error_code(code: CloseCode) -> VarInt {
 pub(crate) fn close_code(code: VarInt) -> CloseCode {
     u16::try_from(code.into_inner()).map_or(CloseCode::Unknown(u16::MAX), CloseCode::from_u16)
 }
+
+#[cfg(test)]
+mod tests;
