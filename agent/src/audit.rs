@@ -3,13 +3,15 @@
 //!
 //! Streams wait for room in the queue rather than run unrecorded; a disk that takes
 //! no more is another matter: lines are then counted, and the count is recorded as
-//! soon as a line fits again.
+//! soon as a line fits again. A record [in memory](keep) counts, and keeps the newest lines.
 
 use std::{
+    collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -77,15 +79,71 @@ pub enum Event {
 
 /// Where streams put their lines.
 #[derive(Debug, Clone)]
-pub struct Audit(mpsc::Sender<Entry>);
+pub struct Audit(To);
+
+#[derive(Debug, Clone)]
+enum To {
+    Writer(mpsc::Sender<Entry>),
+    Memory(Kept),
+}
 
 impl Audit {
     /// Records a line; waits while the disk is slow.
     ///
     /// Cancel safe: a line is either queued or not.
     pub async fn record(&self, entry: Entry) {
-        // The writer ends after the last handle only, so nothing is lost here.
-        drop(self.0.send(entry).await);
+        match &self.0 {
+            // The writer ends after the last handle only, so nothing is lost here.
+            To::Writer(queue) => drop(queue.send(entry).await),
+            To::Memory(kept) => kept.take(entry),
+        }
+    }
+}
+
+/// What a record in memory has: the newest lines, and how many there were in all.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    lines: Arc<Mutex<Lines>>,
+    lines_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    newest: VecDeque<Entry>,
+    total: u64,
+}
+
+/// A record in memory that keeps the newest `lines_max` lines, and its reader.
+pub fn keep(lines_max: usize) -> (Audit, Kept) {
+    let kept = Kept {
+        lines: Arc::default(),
+        lines_max,
+    };
+    (Audit(To::Memory(kept.clone())), kept)
+}
+
+impl Kept {
+    /// The newest lines, oldest first.
+    pub fn newest(&self) -> Vec<Entry> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.newest.iter().cloned().collect()
+    }
+
+    /// How many lines there were, those included that are no longer kept.
+    pub fn total(&self) -> u64 {
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .total
+    }
+
+    fn take(&self, entry: Entry) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.total += 1;
+        lines.newest.push_back(entry);
+        if lines.newest.len() > self.lines_max {
+            lines.newest.pop_front();
+        }
     }
 }
 
@@ -102,7 +160,7 @@ pub struct Writer {
 pub fn open(path: PathBuf) -> (Audit, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_LINES_MAX);
     (
-        Audit(sender),
+        Audit(To::Writer(sender)),
         Writer {
             path,
             queue,
@@ -150,6 +208,10 @@ impl Writer {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "who writes to a disk is outside of every simulation"
+    )]
     fn append(&mut self, lines: &[String], bytes_max: u64) -> io::Result<()> {
         let mut text = String::new();
         if self.lost > 0 {
@@ -248,6 +310,28 @@ mod tests {
             assert_eq!(line["principal"], "token:ci\n\"");
             assert_eq!(line["sent_bytes"], 3);
         }
+    }
+
+    #[tokio::test]
+    async fn a_record_in_memory_keeps_the_newest_lines_and_counts_all() {
+        let (audit, kept) = keep(2);
+
+        for number in 0..3 {
+            let request_id = number.to_string();
+            audit
+                .record(Entry {
+                    request_id,
+                    ..entry()
+                })
+                .await;
+        }
+
+        let ids: Vec<_> = kept
+            .newest()
+            .into_iter()
+            .map(|line| line.request_id)
+            .collect();
+        assert_eq!((ids, kept.total()), (vec!["1".into(), "2".into()], 3));
     }
 
     #[test]

@@ -3,18 +3,30 @@
 //! Asked when a session opens and every 30 seconds. Connecting to the socket comes
 //! first, because its error tells a missing socket from a forbidden one.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::API_DEFAULT_VERSION;
 use tokio::{
-    net::UnixStream,
     sync::{Notify, watch},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tunnel::{
+    World,
+    world::{Net, TargetEnd, TargetSocket},
+};
 use wire::message::{self, docker::State};
 
-use crate::{policy_file::PolicyInForce, status::DockerStatus};
+use crate::{policy_file::PolicyInForce, status::DockerStatus, watched};
+
+mod transport;
+
+use transport::Transport;
 
 /// How often the Engine is asked.
 const ASK_EVERY: Duration = Duration::from_secs(30);
@@ -107,6 +119,8 @@ impl Health {
 /// Asks the Engine again and again and publishes what changes.
 #[derive(Debug)]
 pub struct Watcher {
+    /// For the way to the socket.
+    pub world: World,
     /// The Engine's socket.
     pub socket: PathBuf,
     /// Whether it may be asked.
@@ -124,21 +138,19 @@ impl Watcher {
             let allowed = self.policy.borrow_and_update().policy.docker();
             let health = match allowed {
                 true => tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
-                    health = ask(&self.socket) => health,
+                    health = ask(&self.world.net, &self.socket) => health,
                 },
                 false => Health::NotAllowed,
             };
             self.publish(health);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(ASK_EVERY) => {}
+                () = watched::changed(&mut self.policy) => {}
                 () = self.ask.notified() => {}
-                changed = self.policy.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
+                () = tokio::time::sleep(ASK_EVERY) => {}
             }
         }
     }
@@ -173,13 +185,14 @@ impl Watcher {
 }
 
 /// Asks the Engine once.
-pub async fn ask(socket: &std::path::Path) -> Health {
-    match timeout(ANSWER_WITHIN, UnixStream::connect(socket)).await {
-        Ok(Ok(_)) => {}
+pub async fn ask(net: &Arc<dyn Net>, socket: &Path) -> Health {
+    let connect = net.connect_target(TargetEnd::Unix(socket));
+    let connected = match timeout(ANSWER_WITHIN, connect).await {
+        Ok(Ok(connected)) => connected,
         Ok(Err(error)) => return refused(&error, socket),
         Err(_) => return silent(socket),
-    }
-    match timeout(ANSWER_WITHIN, version(socket)).await {
+    };
+    match timeout(ANSWER_WITHIN, version(net, socket, connected)).await {
         Ok(Ok(health)) => health,
         Ok(Err(error)) => {
             tracing::debug!(%error, "docker's version");
@@ -194,9 +207,13 @@ pub async fn ask(socket: &std::path::Path) -> Health {
     }
 }
 
-async fn version(socket: &std::path::Path) -> Result<Health, bollard::errors::Error> {
-    let socket = socket.to_string_lossy();
-    let engine = Docker::connect_with_unix(&socket, ANSWER_WITHIN.as_secs(), API_DEFAULT_VERSION)?;
+async fn version(
+    net: &Arc<dyn Net>,
+    socket: &Path,
+    connected: TargetSocket,
+) -> Result<Health, bollard::errors::Error> {
+    let transport = Transport::new(net.clone(), socket.to_owned(), connected);
+    let engine = transport.engine(ANSWER_WITHIN, API_DEFAULT_VERSION)?;
     // An Engine refuses a version newer than its own, so the version is agreed first.
     let version = engine.negotiate_version().await?.version().await?;
     Ok(Health::Ok {
@@ -205,7 +222,7 @@ async fn version(socket: &std::path::Path) -> Result<Health, bollard::errors::Er
     })
 }
 
-fn silent(socket: &std::path::Path) -> Health {
+fn silent(socket: &Path) -> Health {
     Health::NotResponding {
         advice: format!(
             "{} opens and nothing answers within {} s: look at the Docker daemon's log",
@@ -215,7 +232,7 @@ fn silent(socket: &std::path::Path) -> Health {
     }
 }
 
-fn refused(error: &io::Error, socket: &std::path::Path) -> Health {
+fn refused(error: &io::Error, socket: &Path) -> Health {
     let socket = socket.display();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Health::Missing {
@@ -237,6 +254,10 @@ fn refused(error: &io::Error, socket: &std::path::Path) -> Health {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what the agent connects to listens"
+)]
 mod tests {
     use super::*;
 
@@ -244,11 +265,17 @@ mod tests {
     async fn a_missing_socket_and_one_without_a_listener_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
-        assert!(matches!(ask(&socket).await, Health::Missing { .. }));
+        assert!(matches!(
+            ask(&World::real().net, &socket).await,
+            Health::Missing { .. }
+        ));
 
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
 
-        assert!(matches!(ask(&socket).await, Health::NotResponding { .. }));
+        assert!(matches!(
+            ask(&World::real().net, &socket).await,
+            Health::NotResponding { .. }
+        ));
     }
 
     #[tokio::test]
@@ -262,8 +289,9 @@ mod tests {
             }
         };
 
+        let net = World::real().net;
         let health =
-            tokio::select! { health = ask(&socket) => health, () = closes => unreachable!() };
+            tokio::select! { health = ask(&net, &socket) => health, () = closes => unreachable!() };
 
         assert!(matches!(health, Health::NotResponding { .. }), "{health:?}");
     }
@@ -272,7 +300,7 @@ mod tests {
     fn advice_reaches_the_relay_and_the_person_alike() {
         let error = io::Error::from(io::ErrorKind::PermissionDenied);
 
-        let health = refused(&error, std::path::Path::new("/run/docker.sock"));
+        let health = refused(&error, Path::new("/run/docker.sock"));
 
         assert_eq!(health.to_message().state(), State::PermissionDenied);
         assert_eq!(health.to_status().state, "permission_denied");

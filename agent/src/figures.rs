@@ -46,9 +46,9 @@ struct Counts {
 
 impl Figures {
     /// Begins to count.
-    pub fn new() -> Arc<Self> {
+    pub fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self {
-            began: Instant::now(),
+            began: now,
             dials: DialTally::default(),
             sessions: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
@@ -97,9 +97,15 @@ impl Figures {
             .fetch_add(stats.bytes_received, Ordering::Relaxed);
     }
 
-    /// What a relay that asks is told, over a session that looks like this.
-    pub fn compose(&self, stats: &SessionStats, docker: docker::State) -> control::Message {
-        let process = ProcessFigures::look();
+    /// What a relay that asks `now` is told of a process that looks like this, over a
+    /// session that does like that.
+    pub fn compose(
+        &self,
+        now: Instant,
+        process: &ProcessFigures,
+        stats: &SessionStats,
+        docker: docker::State,
+    ) -> control::Message {
         let cpu = Duration::try_from_secs_f64(process.cpu_seconds.unwrap_or_default());
         let dials = |transport| {
             let counts = self.dials.counts(transport);
@@ -111,7 +117,7 @@ impl Figures {
             })
         };
         control::Message::AgentFigures(AgentFigures {
-            uptime_ms: milliseconds(self.began.elapsed()),
+            uptime_ms: milliseconds(now.saturating_duration_since(self.began)),
             cpu_ms: milliseconds(cpu.unwrap_or_default()),
             resident_bytes: process.resident_bytes.unwrap_or_default(),
             open_files: process.open_files.unwrap_or_default(),
@@ -204,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_became_of_streams_is_told_by_kind_of_target() {
-        let figures = Figures::new();
+        let figures = Figures::new(tokio::time::Instant::now().into_std());
         let tcp: Target = "tcp:db:5432".parse().unwrap();
 
         figures.refused(&Target::Docker, ResetCode::PolicyDenied);

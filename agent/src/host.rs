@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use tunnel::process::ProcessFigures;
+
 /// What an agent tells of its host; nothing of it changes while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -30,8 +32,35 @@ impl Host {
     }
 }
 
-/// What this process has in memory at the moment, in bytes; 0 where it is not known.
-pub fn resident_bytes() -> u64 {
+/// What is told of the process itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Vitals {
+    /// What the kernel says at the moment.
+    OfKernel,
+    /// Always the same: in a simulation many agents share a process, and what the kernel
+    /// says of that is another thing at every run.
+    Fixed(ProcessFigures),
+}
+
+impl Vitals {
+    /// Everything.
+    pub fn look(&self) -> ProcessFigures {
+        match self {
+            Self::OfKernel => ProcessFigures::look(),
+            Self::Fixed(figures) => *figures,
+        }
+    }
+
+    /// What is in memory, in bytes; 0 where it is not known. One small file.
+    pub fn resident_bytes(&self) -> u64 {
+        match self {
+            Self::OfKernel => resident_bytes(),
+            Self::Fixed(figures) => figures.resident_bytes.unwrap_or_default(),
+        }
+    }
+}
+
+fn resident_bytes() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm");
     let resident = pages
         .ok()
@@ -66,6 +95,6 @@ mod tests {
 
     #[test]
     fn a_running_process_has_something_in_memory() {
-        assert!(resident_bytes() > 0);
+        assert!(Vitals::OfKernel.resident_bytes() > 0);
     }
 }

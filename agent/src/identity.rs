@@ -6,12 +6,7 @@
 //! and the same token. The start counter is raised on the disk before anything is
 //! dialled; by it the relay sees that an identity runs twice.
 
-use std::{
-    fs::{self, Permissions},
-    io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};
@@ -23,10 +18,7 @@ use wire::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{
-    file::{self, Durability},
-    state_dir::StateDir,
-};
+use crate::state_dir::StateDir;
 
 /// The file's name in the state directory.
 pub const IDENTITY_FILE: &str = "identity.json";
@@ -107,7 +99,7 @@ pub enum IdentityError {
 /// See [`IdentityError`]. A file that others may read is taken from them.
 pub fn load(state: &StateDir) -> Result<Option<Identity>, IdentityError> {
     let path = state.file(IDENTITY_FILE);
-    let text = match read_private(&path) {
+    let text = match state.read_private(IDENTITY_FILE, IDENTITY_BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(IdentityError::Read { path, source }),
@@ -141,22 +133,8 @@ pub fn save(state: &StateDir, identity: &Identity) -> Result<(), IdentityError> 
     let text = serde_json::to_vec_pretty(&record).map(Zeroizing::new);
     record.seed.zeroize();
     text.map_err(io::Error::from)
-        .and_then(|text| file::replace(&path, &text, 0o600, Durability::Durable))
+        .and_then(|text| state.replace_private(IDENTITY_FILE, &text))
         .map_err(|source| IdentityError::Write { path, source })
-}
-
-fn read_private(path: &Path) -> io::Result<Zeroizing<String>> {
-    let metadata = fs::metadata(path)?;
-    if metadata.len() > IDENTITY_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "it is larger than {IDENTITY_BYTES_MAX} bytes"
-        )));
-    }
-    if metadata.mode() & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), "the identity was readable by others; taken from them");
-        fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    }
-    fs::read_to_string(path).map(Zeroizing::new)
 }
 
 #[derive(Deserialize)]
@@ -271,6 +249,11 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::{MetadataExt, PermissionsExt},
+    };
+
     use super::*;
 
     fn identity(stage: Stage) -> Identity {

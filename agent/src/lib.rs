@@ -5,16 +5,19 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`file`], [`state_dir`], [`strict_toml`], [`host`], [`figures`], [`version`] |
-//! | 1 | [`config`], [`policy`], [`identity`], [`token`], [`audit`], [`cli`] |
-//! | 2 | [`enrol`], [`policy_file`], [`sandbox`], [`status`], [`log`] |
-//! | 3 | [`docker`] |
-//! | 4 | [`report`], [`view`], [`work`] |
-//! | 5 | [`supervisor`] |
-//! | 6 | [`run`], [`manual`] |
+//! | 0 | [`file`], [`strict_toml`], [`host`], [`figures`], [`clock`], [`watched`], [`version`] |
+//! | 1 | [`state_dir`], [`policy`], [`token`], [`audit`] |
+//! | 2 | [`config`], [`identity`], [`cli`] |
+//! | 3 | [`enrol`], [`policy_file`], [`sandbox`], [`status`], [`log`] |
+//! | 4 | [`docker`] |
+//! | 5 | [`report`], [`view`], [`work`] |
+//! | 6 | [`supervisor`] |
+//! | 7 | [`node`] |
+//! | 8 | [`run`], [`manual`] |
 
 pub mod audit;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod docker;
 pub mod enrol;
@@ -25,6 +28,7 @@ pub mod identity;
 pub mod log;
 #[path = "../../packaging/manual.rs"]
 pub mod manual;
+pub mod node;
 pub mod policy;
 pub mod policy_file;
 pub mod report;
@@ -38,4 +42,5 @@ pub mod token;
 #[path = "../../packaging/version.rs"]
 pub mod version;
 pub mod view;
+pub mod watched;
 pub mod work;

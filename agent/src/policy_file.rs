@@ -27,6 +27,23 @@ pub struct PolicyInForce {
     pub error: Option<String>,
 }
 
+impl PolicyInForce {
+    /// A policy that came from no file.
+    pub fn of(policy: Policy) -> Self {
+        Self {
+            policy: Arc::new(policy),
+            from_file: false,
+            error: None,
+        }
+    }
+
+    /// A policy that stays in force for ever, with no file behind it: of an agent that runs
+    /// where there is no disk.
+    pub fn for_ever(policy: Policy) -> watch::Receiver<Self> {
+        watch::channel(Self::of(policy)).1
+    }
+}
+
 /// Why the agent cannot start with this policy file.
 #[derive(Debug, Error)]
 pub enum PolicyFileError {
@@ -109,6 +126,7 @@ impl PolicyFile {
     pub async fn watch(mut self, wake: Arc<Notify>, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = wake.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -2,11 +2,7 @@
 
 use wire::message::{AgentReport, control};
 
-use crate::{
-    docker::Health,
-    host::{self, Host},
-    policy::Policy,
-};
+use crate::{docker::Health, host::Host, policy::Policy};
 
 /// Program and version, in hellos and reports.
 pub const SOFTWARE: &str = concat!("sternline-agent/", env!("CARGO_PKG_VERSION"));
@@ -14,8 +10,14 @@ pub const SOFTWARE: &str = concat!("sternline-agent/", env!("CARGO_PKG_VERSION")
 /// Most targets that a report names: with the longest names they fit a control message.
 const TARGETS_MAX: usize = 100;
 
-/// A report as a control message.
-pub fn compose(host: &Host, sandbox: &str, docker: &Health, policy: &Policy) -> control::Message {
+/// A report as a control message. `resident_bytes` is of the process.
+pub fn compose(
+    host: &Host,
+    sandbox: &str,
+    resident_bytes: u64,
+    docker: &Health,
+    policy: &Policy,
+) -> control::Message {
     let mut allowed_targets = policy.words();
     if allowed_targets.len() > TARGETS_MAX {
         let left_out = allowed_targets.len() - TARGETS_MAX;
@@ -31,7 +33,7 @@ pub fn compose(host: &Host, sandbox: &str, docker: &Health, policy: &Policy) -> 
         docker: Some(docker.to_message()),
         allowed_targets,
         sandbox: sandbox.to_owned(),
-        resident_bytes: host::resident_bytes(),
+        resident_bytes,
     })
 }
 
@@ -60,6 +62,7 @@ mod tests {
         let message = compose(
             &host,
             &long,
+            u64::MAX,
             &Health::Missing {
                 advice: long.clone(),
             },

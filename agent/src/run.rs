@@ -9,28 +9,24 @@ use std::{io, sync::Arc};
 use thiserror::Error;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Notify, watch},
+    sync::Notify,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tunnel::{Notifier, World};
-use wire::{id::InstanceId, key::Secret, limits::CLOSE_TIMEOUT};
+use wire::limits::CLOSE_TIMEOUT;
 
 use crate::{
     audit::{self, AUDIT_FILE},
     config::Settings,
-    docker::{self, Health},
-    enrol::{self, Start, StartError},
-    figures::Figures,
-    host::Host,
-    identity::{self, IdentityError},
+    enrol::Start,
+    host::{Host, Vitals},
+    node::{self, BeginError, Node, Parts},
     policy_file::{PolicyFile, PolicyFileError},
     sandbox::{self, Needs, NotEnforced, Sandbox},
     state_dir::{StateDir, StateDirError},
-    status::{Board, STATUS_FILE},
-    supervisor::{Facts, Supervisor, TokenRefused},
+    status::STATUS_FILE,
+    supervisor::TokenRefused,
     token::TokenSources,
-    view,
-    work::Work,
 };
 
 /// Threads that carry streams: more than a host's Docker can use would only cost memory.
@@ -42,12 +38,9 @@ pub enum RunError {
     /// The state directory cannot be used.
     #[error(transparent)]
     StateDir(#[from] StateDirError),
-    /// The identity cannot be read or written.
+    /// There is nothing to start with, or it cannot be read or written.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// There is nothing to start with.
-    #[error(transparent)]
-    Start(#[from] StartError),
+    Begin(#[from] BeginError),
     /// The policy is not usable.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
@@ -67,14 +60,18 @@ impl RunError {
     /// disk or the system failed.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Start(_) | Self::Policy(_) | Self::Sandbox(_) | Self::TokenRefused(_) => 78,
-            Self::StateDir(_) | Self::Identity(_) | Self::System(_) => 74,
+            Self::Begin(BeginError::Start(_))
+            | Self::Policy(_)
+            | Self::Sandbox(_)
+            | Self::TokenRefused(_) => 78,
+            Self::StateDir(_) | Self::Begin(BeginError::Identity(_)) | Self::System(_) => 74,
         }
     }
 }
 
 /// Everything that was made before the runtime.
 struct Prepared {
+    world: World,
     settings: Settings,
     state: StateDir,
     start: Start,
@@ -93,7 +90,8 @@ pub fn run(mut settings: Settings, token: TokenSources) -> Result<(), RunError> 
     let state = StateDir::open(&settings.state_dir)?;
     settings.state_dir = state.path().to_owned();
     let policy = PolicyFile::open(settings.policy.clone())?;
-    let start = begin(&state, &token)?;
+    let world = World::real();
+    let start = node::begin(&world, &state, token.read())?;
     let notifier = Notifier::from_environment()?;
     let sandbox = sandbox::apply(&Needs::of(&settings), settings.sandbox)?;
     if sandbox.is_whole() {
@@ -107,6 +105,7 @@ pub fn run(mut settings: Settings, token: TokenSources) -> Result<(), RunError> 
         .enable_all()
         .build()?;
     runtime.block_on(serve(Prepared {
+        world,
         settings,
         state,
         start,
@@ -116,20 +115,9 @@ pub fn run(mut settings: Settings, token: TokenSources) -> Result<(), RunError> 
     }))
 }
 
-/// Decides who this process is, and has that on the disk before anything is dialled.
-fn begin(state: &StateDir, token: &TokenSources) -> Result<Start, RunError> {
-    let existing = identity::load(state)?;
-    let seed = Secret::from_bytes(tunnel::random_bytes());
-    let start = enrol::decide(existing, token.read(), seed, tunnel::sha256)?;
-    identity::save(state, &start.identity)?;
-    if let Some(notice) = &start.notice {
-        tracing::info!("{notice}");
-    }
-    Ok(start)
-}
-
 async fn serve(prepared: Prepared) -> Result<(), RunError> {
     let Prepared {
+        world,
         settings,
         state,
         start,
@@ -137,118 +125,63 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         sandbox,
         notifier,
     } = prepared;
-    let path = settings.policy.path();
-    let first = view::first(
-        &start.identity,
-        &sandbox,
-        &policy.subscribe().borrow(),
-        path,
-    );
-    let board = Board::new(state.file(STATUS_FILE), first);
     let (audit, audit_writer) = audit::open(state.file(AUDIT_FILE));
-    let background = Background {
-        stop: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        streams: TaskTracker::new(),
-        last: TaskTracker::new(),
-        last_stop: CancellationToken::new(),
-    };
-    let world = World::real();
-    let figures = Figures::new();
-    let work = Work {
-        world: world.clone(),
-        docker_socket: settings.docker_socket.clone(),
-        policy: policy.subscribe(),
-        audit,
-        figures: figures.clone(),
-        tasks: background.streams.clone(),
-    };
-    background.last.spawn_blocking(|| audit_writer.run());
-    background
-        .last
-        .spawn(board.clone().keep_written(background.last_stop.clone()));
-    let facts = background.watch_host(policy, &settings, &sandbox, &board)?;
+    let status_file = state.file(STATUS_FILE);
     // Ready without a session: a relay that is away must not keep the host from booting.
     notifier.ready();
-    let supervisor = Supervisor {
-        pulse: notifier.pulse(),
-        notifier,
-        instance: InstanceId::from_bytes(world.random()),
+    let node = Node::new(Parts {
         world,
         state,
-        identity: start.identity,
-        secret: start.secret,
-        spare: start.spare,
+        start,
         transport: settings.transport,
-        board,
-        work,
-        figures,
-        facts,
-        is_unsaved: false,
-        stop: background.stop.clone(),
-    };
-    let ended = supervisor.run().await;
-    background.finish().await;
+        docker_socket: settings.docker_socket,
+        policy: policy.subscribe(),
+        policy_path: settings.policy.path().to_owned(),
+        audit,
+        host: Host::look(),
+        vitals: Vitals::OfKernel,
+        sandbox: sandbox.to_string(),
+        notifier,
+    });
+    let beside = Beside::begin(policy, node.stop())?;
+    beside.last.spawn_blocking(|| audit_writer.run());
+    let written = node.board();
+    let written = written.keep_written(status_file, beside.last_stop.clone());
+    beside.last.spawn(written);
+    let ended = node.run().await;
+    beside.finish().await;
     ended.map_err(RunError::from)
 }
 
-/// The tasks beside the supervisor, in the order in which they end.
-struct Background {
-    /// Ends `tasks` and the supervisor.
+/// The tasks beside the node, in the order in which they end.
+struct Beside {
+    /// Ends `tasks` and the node.
     stop: CancellationToken,
     /// What looks at the host.
     tasks: TaskTracker,
-    /// What the vendor came for.
-    streams: TaskTracker,
     /// Writers of files, which write what the others have to say at the end.
     last: TaskTracker,
     last_stop: CancellationToken,
 }
 
-impl Background {
-    fn watch_host(
-        &self,
-        policy: PolicyFile,
-        settings: &Settings,
-        sandbox: &Sandbox,
-        board: &Arc<Board>,
-    ) -> io::Result<Facts> {
-        let (look_at_policy, ask_docker) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (health, docker) = watch::channel(Health::Unknown);
-        let in_force = policy.subscribe();
-        let watcher = docker::Watcher {
-            socket: settings.docker_socket.clone(),
-            policy: in_force.clone(),
-            health,
-            ask: ask_docker.clone(),
-        };
-        let shown = settings.policy.path().to_owned();
-        let signals = signals(Signals::new()?, look_at_policy.clone(), self.stop.clone());
-        self.tasks.spawn(signals);
-        self.tasks.spawn(watcher.run(self.stop.clone()));
-        self.tasks
-            .spawn(policy.watch(look_at_policy, self.stop.clone()));
-        self.tasks.spawn(view::keep_shown(
-            board.clone(),
-            docker.clone(),
-            in_force.clone(),
-            shown,
-        ));
-        let (host, sandbox) = (Host::look(), sandbox.to_string());
-        Ok(Facts {
-            host,
-            sandbox,
-            docker,
-            ask_docker,
-            policy: in_force,
+impl Beside {
+    fn begin(policy: PolicyFile, stop: CancellationToken) -> io::Result<Self> {
+        let (tasks, look_at_policy) = (TaskTracker::new(), Arc::new(Notify::new()));
+        let signals = Signals::new()?;
+        tasks.spawn(hear(signals, look_at_policy.clone(), stop.clone()));
+        tasks.spawn(policy.watch(look_at_policy, stop.clone()));
+        Ok(Self {
+            stop,
+            tasks,
+            last: TaskTracker::new(),
+            last_stop: CancellationToken::new(),
         })
     }
 
     async fn finish(self) {
         self.stop.cancel();
-        finish(self.streams).await;
         finish(self.tasks).await;
-        // The audit log's writer has ended with the last stream.
+        // The audit log's writer has ended with the node's last stream.
         self.last_stop.cancel();
         finish(self.last).await;
     }
@@ -282,9 +215,10 @@ impl Signals {
 }
 
 /// SIGTERM and SIGINT end the process in order, SIGHUP has the policy read.
-async fn signals(mut signals: Signals, look_at_policy: Arc<Notify>, stop: CancellationToken) {
+async fn hear(mut signals: Signals, look_at_policy: Arc<Notify>, stop: CancellationToken) {
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,

@@ -1,15 +1,23 @@
 //! The state directory: private to the agent, and to one process of it at a time.
+//!
+//! One [in memory](StateDir::in_memory) keeps the same bytes under the same names; with
+//! it an agent runs where there is no disk, and starts again with what it has kept.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use rustix::fs::FlockOperation;
 use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::file::{self, Durability};
 
 /// Where the state lives unless told otherwise.
 pub const STATE_DIR_DEFAULT: &str = "/var/lib/sternline-agent";
@@ -18,12 +26,32 @@ pub const STATE_DIR_DEFAULT: &str = "/var/lib/sternline-agent";
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// The state directory, locked until this value is dropped or the process ends,
-/// however it ends.
-#[derive(Debug)]
+/// What one in memory is called in messages.
+const IN_MEMORY: &str = "(memory)";
+
+/// The state directory, locked until the last clone of this value is dropped or the
+/// process ends, however it ends.
+#[derive(Debug, Clone)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: File,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Disk { _lock: Arc<File> },
+    Memory(Memory),
+}
+
+/// Files by name.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<BTreeMap<String, Zeroizing<Vec<u8>>>>>);
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Keys are among what it holds.
+        f.write_str("Memory")
+    }
 }
 
 /// Why the state directory cannot be used.
@@ -76,9 +104,22 @@ impl StateDir {
             .open(path.join("lock"))
             .map_err(unusable)?;
         match lock_patiently(&lock) {
-            Ok(true) => Ok(Self { path, _lock: lock }),
+            Ok(true) => {
+                let place = Place::Disk {
+                    _lock: Arc::new(lock),
+                };
+                Ok(Self { path, place })
+            }
             Ok(false) => Err(StateDirError::Busy(path)),
             Err(source) => Err(StateDirError::Use { path, source }),
+        }
+    }
+
+    /// One without a disk, empty. Clones share it, as two starts of one agent do.
+    pub fn in_memory() -> Self {
+        Self {
+            path: IN_MEMORY.into(),
+            place: Place::Memory(Memory::default()),
         }
     }
 
@@ -91,6 +132,54 @@ impl StateDir {
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+
+    /// Reads a file that holds secrets; one that others may read is taken from them.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, larger than `bytes_max`, no text, or the disk fails.
+    pub fn read_private(&self, name: &str, bytes_max: u64) -> io::Result<Zeroizing<String>> {
+        let memory = match &self.place {
+            Place::Disk { .. } => return read_private(&self.file(name), bytes_max),
+            Place::Memory(memory) => memory,
+        };
+        let files = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let text = std::str::from_utf8(content).map_err(io::Error::other)?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    /// Replaces a file that holds secrets (mode 0600) as one step that survives a loss of
+    /// power.
+    ///
+    /// # Errors
+    ///
+    /// As [`file::replace`]: the former content is still there.
+    pub fn replace_private(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let memory = match &self.place {
+            Place::Disk { .. } => {
+                return file::replace(&self.file(name), content, 0o600, Durability::Durable);
+            }
+            Place::Memory(memory) => memory,
+        };
+        let mut files = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+        files.insert(name.to_owned(), Zeroizing::new(content.to_owned()));
+        Ok(())
+    }
+}
+
+fn read_private(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<String>> {
+    let metadata = fs::metadata(path)?;
+    if metadata.len() > bytes_max {
+        return Err(io::Error::other(format!(
+            "it is larger than {bytes_max} bytes"
+        )));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), "the file was readable by others; taken from them");
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    }
+    fs::read_to_string(path).map(Zeroizing::new)
 }
 
 /// Locks the file, or says that somebody has it. Waits a little for one who is going:
@@ -146,6 +235,20 @@ mod tests {
         let _state = StateDir::open(folder.path()).unwrap();
 
         assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_directory_in_memory_keeps_what_is_written_for_every_clone_and_nobody_else() {
+        let state = StateDir::in_memory();
+        let other = state.clone();
+        state.replace_private("a.json", b"kept").unwrap();
+
+        let read = other.read_private("a.json", 4).unwrap();
+        let elsewhere = StateDir::in_memory().read_private("a.json", 4).unwrap_err();
+
+        assert_eq!(read.as_str(), "kept");
+        assert_eq!(elsewhere.kind(), io::ErrorKind::NotFound);
+        assert!(!format!("{state:?}").contains("kept"));
     }
 
     #[test]

@@ -7,8 +7,8 @@
 
 use std::{
     fs, io,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -62,6 +62,8 @@ pub struct Status {
     pub agent_id: Option<String>,
     /// The relay's address: of the session, else the first that is dialled.
     pub relay_address: String,
+    /// The id of the session that is open, as in the relay's log.
+    pub session_id: Option<String>,
     /// The transport of the session.
     pub transport: Option<String>,
     /// The session's round trip.
@@ -144,7 +146,22 @@ pub struct Written {
 }
 
 impl Written {
+    /// Not yet.
+    pub const fn never() -> Self {
+        Self {
+            at: Timestamp::UNIX_EPOCH,
+            pid: 0,
+            pid_namespace: String::new(),
+            boot_id: String::new(),
+            uptime_ms: 0,
+        }
+    }
+
     /// The present moment, and this process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "who writes to a disk, or reads there, is outside of every simulation"
+    )]
     pub fn now() -> Self {
         let uptime = rustix::time::clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(uptime.tv_sec).unwrap_or_default();
@@ -163,52 +180,79 @@ impl Written {
     }
 }
 
-/// Holds the status and has it written.
+/// Told of every change of the status, at once and in order.
+pub type OnChange = Box<dyn Fn(&Status) + Send + Sync>;
+
+/// Holds the status, tells of its changes, and has it written where somebody wants that.
 #[derive(Debug)]
 pub struct Board {
-    path: PathBuf,
-    status: Mutex<Status>,
+    shown: Mutex<Shown>,
     changed: Notify,
 }
 
+struct Shown {
+    status: Status,
+    hooks: Vec<OnChange>,
+}
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.status.fmt(f)
+    }
+}
+
 impl Board {
-    /// A board that writes to `path`; [`Board::keep_written`] does the writing.
-    pub fn new(path: PathBuf, first: Status) -> Arc<Self> {
+    /// A board in memory; [`Board::keep_written`] has it on a disk, too.
+    pub fn new(first: Status) -> Arc<Self> {
         Arc::new(Self {
-            path,
-            status: Mutex::new(first),
+            shown: Mutex::new(Shown {
+                status: first,
+                hooks: Vec::new(),
+            }),
             changed: Notify::new(),
         })
     }
 
-    /// Changes the status and has it written.
+    /// Has `hook` told of every change from now on, before whoever makes the next one
+    /// goes on. It must not ask this board for anything.
+    pub fn on_change(&self, hook: OnChange) {
+        self.shown().hooks.push(hook);
+    }
+
+    /// Changes the status, tells of it and has it written.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        // A panic elsewhere leaves plain values behind: they are still good to show.
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = status.clone();
-        change(&mut status);
-        if *status != before {
-            self.changed.notify_one();
+        let mut shown = self.shown();
+        let before = shown.status.clone();
+        change(&mut shown.status);
+        if shown.status == before {
+            return;
         }
+        for hook in &shown.hooks {
+            hook(&shown.status);
+        }
+        drop(shown);
+        self.changed.notify_one();
     }
 
     /// The status as it is.
     pub fn view(&self) -> Status {
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shown().status.clone()
+    }
+
+    /// A panic elsewhere leaves plain values behind: they are still good to show.
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the file on every change and at least every [`WRITE_EVERY`]; when told
     /// to stop, once more. A full disk is logged once and never stops the agent.
-    pub async fn keep_written(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn keep_written(self: Arc<Self>, path: PathBuf, stop: CancellationToken) {
         let mut failing = false;
         loop {
-            let written = self.write();
+            let written = self.write(&path);
             match &written {
                 Err(error) if !failing => tracing::error!(
-                    path = %self.path.display(), %error, "cannot write the status; trying on"
+                    path = %path.display(), %error, "cannot write the status; trying on"
                 ),
                 Ok(()) if failing => tracing::info!("the status is written again"),
                 Err(_) | Ok(()) => {}
@@ -218,6 +262,7 @@ impl Board {
                 return;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = self.wait_for_change() => {}
                 () = tokio::time::sleep(WRITE_EVERY) => {}
@@ -232,11 +277,11 @@ impl Board {
     }
 
     /// Some kilobytes to the page cache: quicker than handing them to another thread.
-    fn write(&self) -> io::Result<()> {
+    fn write(&self, path: &Path) -> io::Result<()> {
         let mut status = self.view();
         status.written = Written::now();
         let mut text = serde_json::to_string_pretty(&status)?;
         text.push('\n');
-        file::replace(&self.path, text.as_bytes(), 0o644, Durability::Fleeting)
+        file::replace(path, text.as_bytes(), 0o644, Durability::Fleeting)
     }
 }

@@ -13,9 +13,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use thiserror::Error;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tunnel::{
     Closed, Credential, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session, TransportChoice,
@@ -34,15 +37,17 @@ use wire::{
 };
 
 use crate::{
+    clock,
     docker::Health,
     enrol::{self, address_text},
     figures::{Figures, Telling},
-    host::Host,
+    host::{Host, Vitals},
     identity::{self, Identity, Stage},
     policy_file::PolicyInForce,
     report,
     state_dir::StateDir,
     status::{Board, LastError, State},
+    watched,
     work::Work,
 };
 
@@ -88,6 +93,9 @@ pub struct Supervisor {
     pub board: Arc<Board>,
     /// Serves streams.
     pub work: Work,
+    /// Those who serve the streams of this session, and of former ones that are not yet
+    /// at their ends.
+    pub serving: JoinSet<()>,
     /// What this process has done.
     pub figures: Arc<Figures>,
     /// What was told at the last report.
@@ -108,6 +116,8 @@ pub struct Supervisor {
 pub struct Facts {
     /// The host.
     pub host: Host,
+    /// The process.
+    pub vitals: Vitals,
     /// What the kernel enforces, in words.
     pub sandbox: String,
     /// The Docker Engine, as it changes.
@@ -165,9 +175,20 @@ impl Supervisor {
         self.notifier.stopping(STOP_WITHIN);
         self.board.update(|status| {
             status.state = State::Stopped;
+            status.session_id = None;
             status.next_attempt_at = None;
         });
+        self.finish_serving().await;
         Ok(())
+    }
+
+    /// Streams whose session is over write their last line to the record. Not waited for
+    /// for ever: the process is ending.
+    async fn finish_serving(&mut self) {
+        let ended = async { while self.serving.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSE_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("streams that did not end in time");
+        }
     }
 
     /// Dials and, where that works, serves the session to its end. `None`: told to stop.
@@ -179,12 +200,13 @@ impl Supervisor {
         let tally = &self.figures.dials;
         let dial = tunnel::dial_counting(&self.world, &options, &credential, tally);
         let dialled = tokio::select! {
+            biased;
             () = self.stop.cancelled() => return None,
             dialled = dial => dialled,
         };
         let dialled = match dialled {
             Ok(dialled) => dialled,
-            Err(error) => return Some(Ended::of_dial(&error)),
+            Err(error) => return Some(Ended::of_dial(&error, clock::timestamp(&self.world))),
         };
         let began = self.world.clock.now();
         backoff.on_connected(began);
@@ -195,7 +217,11 @@ impl Supervisor {
         self.figures.session_ended(&dialled.session.stats());
         let now = self.world.clock.now();
         backoff.on_lost(now);
-        closed.map(|closed| Ended::of_session(&closed, now.saturating_duration_since(began)))
+        let (lived, at) = (
+            now.saturating_duration_since(began),
+            clock::timestamp(&self.world),
+        );
+        closed.map(|closed| Ended::of_session(&closed, lived, at))
     }
 
     fn options(&self) -> DialOptions {
@@ -252,13 +278,15 @@ impl Supervisor {
             "online as {} over {transport}",
             welcome.environment
         ));
+        let now = clock::timestamp(&self.world);
         self.board.update(|status| {
             status.state = State::Online;
+            status.session_id = Some(welcome.session_id.to_string());
             status.agent_id = agent_id;
             status.environment.clone_from(&welcome.environment);
             status.relay_address = address_text(std::slice::from_ref(address));
             status.transport = Some(transport.as_str().to_owned());
-            status.connected_since = Some(Timestamp::now());
+            status.connected_since = Some(now);
             status.last_heard = status.connected_since;
             status.next_attempt_at = None;
             status.attempt = 0;
@@ -288,9 +316,8 @@ impl Supervisor {
     /// Serves until the session ends. `None`: told to stop, and the relay was told.
     async fn serve(&mut self, dialled: &Dialled, window: &mut Duration) -> Option<Closed> {
         let session = &dialled.session;
-        self.work
-            .tasks
-            .spawn(self.work.clone().serve(session.clone()));
+        while self.serving.try_join_next().is_some() {}
+        self.serving.spawn(self.work.clone().serve(session.clone()));
         self.facts.ask_docker.notify_one();
         self.report(session);
         let mut figures = tokio::time::interval(FIGURES_EVERY);
@@ -298,19 +325,22 @@ impl Supervisor {
         let mut telling = Telling::default();
         let mut bulk = BulkDial::default();
         loop {
+            // What cannot come again at once stands in front of what a peer could send
+            // without end; and what it said last is heard before the end is.
             let event = tokio::select! {
+                biased;
                 () = self.stop.cancelled() => Event::Stop,
-                closed = session.closed() => Event::Closed(closed),
+                () = self.pulse.due() => Event::Pulse,
+                _ = figures.tick() => Event::Figures,
+                () = telling.due() => Event::Tell,
+                () = self.facts.changed() => Event::Facts,
+                () = bulk.done() => Event::BulkDialled,
+                () = session.bulk_wanted(), if bulk.is_idle() => Event::BulkWanted,
+                goaway = session.goaway_received(), if !is_leaving => Event::Goaway(goaway),
                 message = session.recv_control(), if control_open => {
                     Event::Control(message.map(Box::new))
                 }
-                goaway = session.goaway_received(), if !is_leaving => Event::Goaway(goaway),
-                () = self.facts.changed() => Event::Facts,
-                _ = figures.tick() => Event::Figures,
-                () = telling.due() => Event::Tell,
-                () = session.bulk_wanted(), if bulk.is_idle() => Event::BulkWanted,
-                () = bulk.done() => Event::BulkDialled,
-                () = self.pulse.due() => Event::Pulse,
+                closed = session.closed() => Event::Closed(closed),
             };
             match event {
                 Event::Closed(closed) => return Some(closed),
@@ -333,10 +363,7 @@ impl Supervisor {
                         self.save();
                     }
                 }
-                Event::Tell => {
-                    let docker = self.facts.docker.borrow().to_message().state();
-                    session.send_control(self.figures.compose(&session.stats(), docker));
-                }
+                Event::Tell => self.tell_figures(session),
                 Event::Stop => {
                     session.close(CloseCode::Shutdown, "the agent stops");
                     // The relay may be gone; the process is not kept from ending.
@@ -350,8 +377,23 @@ impl Supervisor {
     fn report(&mut self, session: &Session) {
         let docker = self.facts.docker.borrow_and_update().clone();
         let policy = self.facts.policy.borrow_and_update().policy.clone();
-        let message = report::compose(&self.facts.host, &self.facts.sandbox, &docker, &policy);
+        let Facts {
+            host,
+            vitals,
+            sandbox,
+            ..
+        } = &self.facts;
+        let message = report::compose(host, sandbox, vitals.resident_bytes(), &docker, &policy);
         // A session that ends under the report gets the next one when it is back.
+        session.send_control(message);
+    }
+
+    fn tell_figures(&self, session: &Session) {
+        let docker = self.facts.docker.borrow().to_message().state();
+        let (now, process) = (self.world.clock.now(), self.facts.vitals.look());
+        let message = self
+            .figures
+            .compose(now, &process, &session.stats(), docker);
         session.send_control(message);
     }
 
@@ -387,6 +429,7 @@ impl Supervisor {
         tokio::pin!(elapsed);
         loop {
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 () = &mut elapsed => return,
                 () = self.pulse.due() => {}
@@ -422,32 +465,39 @@ impl Supervisor {
             false => format!("no session: {message}; {advice}"),
         });
         let is_refused = ended.refusal && ended.retry != Retry::Backoff;
-        let next = pause.and_then(|pause| SignedDuration::try_from(pause).ok());
+        let next = pause.and_then(|pause| {
+            let pause = SignedDuration::try_from(pause).ok()?;
+            clock::timestamp(&self.world).checked_add(pause).ok()
+        });
         self.board.update(|status| {
             status.state = if is_refused {
                 State::Refused
             } else {
                 State::BackingOff
             };
+            status.session_id = None;
             status.transport = None;
             status.rtt_ms = None;
             status.connected_since = None;
             status.streams_open = 0;
             status.last_error = Some(ended.error.clone());
             status.attempt = backoff.attempt();
-            status.next_attempt_at = next.and_then(|next| Timestamp::now().checked_add(next).ok());
+            status.next_attempt_at = next;
         });
     }
 
     fn show_figures(&self, session: &Session) {
         let stats = session.stats();
-        let silent = SignedDuration::try_from(stats.last_heard.elapsed()).unwrap_or_default();
+        let now = self.world.clock.now();
+        let silent = now.saturating_duration_since(stats.last_heard);
+        let silent = SignedDuration::try_from(silent).unwrap_or_default();
+        let heard = clock::timestamp(&self.world).checked_sub(silent).ok();
         self.board.update(|status| {
             // Tenths suffice, and a figure that stands still is not written again.
             status.rtt_ms = stats
                 .rtt
                 .map(|rtt| (rtt.as_secs_f64() * 10_000.0).round() / 10.0);
-            status.last_heard = Timestamp::now().checked_sub(silent).ok();
+            status.last_heard = heard;
             status.streams_open = stats.streams_open;
         });
     }
@@ -484,13 +534,10 @@ impl Facts {
     ///
     /// Cancel safe: a change stays marked until the next report.
     async fn changed(&mut self) {
-        let changed = tokio::select! {
-            changed = self.docker.changed() => changed,
-            changed = self.policy.changed() => changed,
-        };
-        if changed.is_err() {
-            // The process is ending; there is nothing more to report.
-            std::future::pending::<()>().await;
+        tokio::select! {
+            biased;
+            () = watched::changed(&mut self.docker) => {}
+            () = watched::changed(&mut self.policy) => {}
         }
     }
 }

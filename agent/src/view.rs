@@ -12,11 +12,11 @@ use crate::{
     enrol::address_text,
     identity::{Identity, Stage},
     policy_file::PolicyInForce,
-    sandbox::Sandbox,
     status::{Board, PolicyStatus, State, Status, Written},
+    watched,
 };
 
-/// Keeps what is known of Docker and the policy in the status.
+/// Keeps what is known of Docker and the policy in the status; to be stopped by its owner.
 pub async fn keep_shown(
     board: Arc<Board>,
     mut docker: watch::Receiver<Health>,
@@ -30,13 +30,10 @@ pub async fn keep_shown(
             status.docker = docker_status;
             status.policy = policy_status;
         });
-        // Either sender is dropped when the process ends.
-        let changed = tokio::select! {
-            changed = docker.changed() => changed,
-            changed = policy.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
+        tokio::select! {
+            biased;
+            () = watched::changed(&mut policy) => {}
+            () = watched::changed(&mut docker) => {}
         }
     }
 }
@@ -51,12 +48,7 @@ fn policy_status(in_force: &PolicyInForce, path: &Path) -> PolicyStatus {
 }
 
 /// The status before the first dial.
-pub fn first(
-    identity: &Identity,
-    sandbox: &Sandbox,
-    policy: &PolicyInForce,
-    path: &Path,
-) -> Status {
+pub fn first(identity: &Identity, sandbox: &str, policy: &PolicyInForce, path: &Path) -> Status {
     let (state, agent_id) = match identity.stage {
         Stage::Enrolling => (State::Enrolling, None),
         Stage::Enrolled(agent_id) => (State::Connecting, Some(agent_id.to_string())),
@@ -67,6 +59,7 @@ pub fn first(
         environment: identity.environment.clone(),
         agent_id,
         relay_address: address_text(&identity.addresses),
+        session_id: None,
         transport: None,
         rtt_ms: None,
         connected_since: None,
@@ -76,8 +69,8 @@ pub fn first(
         attempt: 0,
         docker: Health::Unknown.to_status(),
         policy: policy_status(policy, path),
-        sandbox: sandbox.to_string(),
+        sandbox: sandbox.to_owned(),
         streams_open: 0,
-        written: Written::now(),
+        written: Written::never(),
     }
 }

@@ -12,21 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
-use tokio::{
-    net::{TcpStream, UnixStream},
-    sync::watch,
-    time::timeout,
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tunnel::{
+    IncomingStream, OpenRequest, Session, Spliced, World,
+    world::{TargetEnd, TargetSocket},
 };
-use tokio_util::task::TaskTracker;
-use tunnel::{IncomingStream, OpenRequest, Session, SpliceIo, Spliced, World};
 use wire::{close::ResetCode, target::Target};
 
 use crate::{
     audit::{Audit, Entry, Event},
+    clock,
     figures::Figures,
     policy::Verdict,
     policy_file::PolicyInForce,
+    watched,
 };
 
 /// From the opened stream to the reached target, name resolution included.
@@ -37,7 +36,7 @@ const ADDRESSES_MAX: usize = 10;
 /// Serves streams. Cheap to clone; each stream works with a clone of its own.
 #[derive(Debug, Clone)]
 pub struct Work {
-    /// For name resolution.
+    /// For names, and for the way to what they stand for.
     pub world: World,
     /// The Docker Engine's socket.
     pub docker_socket: PathBuf,
@@ -47,8 +46,6 @@ pub struct Work {
     pub audit: Audit,
     /// What is counted.
     pub figures: Arc<Figures>,
-    /// Owns the streams' tasks.
-    pub tasks: TaskTracker,
 }
 
 /// Why a target was not reached.
@@ -60,9 +57,12 @@ struct Refusal {
 
 /// A target that was reached.
 #[derive(Debug)]
-enum Reached {
-    Docker(UnixStream),
-    Tcp(TcpStream, SocketAddr),
+struct Reached {
+    socket: TargetSocket,
+    /// Where it leads, for the record.
+    address: String,
+    /// The same, where the policy judges by it.
+    remote: Option<SocketAddr>,
 }
 
 /// How a stream went.
@@ -73,15 +73,27 @@ enum Outcome {
 }
 
 impl Work {
-    /// Takes the session's streams until it ends; each runs as a task of its own.
+    /// Takes the session's streams until it ends, and carries each to its end in a task of
+    /// its own. They end with this future, wherever it is dropped.
     pub async fn serve(self, session: Session) {
-        while let Some(incoming) = session.accept().await {
-            self.tasks.spawn(self.clone().stream(incoming));
+        let mut streams = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                // First, so that nothing is kept of what has ended.
+                Some(_) = streams.join_next(), if !streams.is_empty() => {}
+                incoming = session.accept() => match incoming {
+                    Some(incoming) => drop(streams.spawn(self.clone().stream(incoming))),
+                    None => break,
+                },
+            }
         }
+        // They notice by themselves that their session is over.
+        while streams.join_next().await.is_some() {}
     }
 
     async fn stream(self, incoming: IncomingStream) {
-        let (open, started) = (Asked::of(&incoming.open), Instant::now());
+        let (open, started) = (Asked::of(&incoming.open), self.world.clock.now());
         let reached = match timeout(REACH_WITHIN, self.reach(&incoming.open.target)).await {
             Ok(reached) => reached,
             Err(_) => Err(Refusal {
@@ -94,47 +106,61 @@ impl Work {
             }),
         };
         match reached {
-            Ok(Reached::Docker(socket)) => {
-                let address = self.docker_socket.display().to_string();
-                self.carry(incoming, socket, (open, started), (address, None))
-                    .await;
-            }
-            Ok(Reached::Tcp(socket, remote)) => {
-                let address = (remote.to_string(), Some(remote));
-                self.carry(incoming, socket, (open, started), address).await;
-            }
+            Ok(reached) => self.carry(incoming, reached, (open, started)).await,
             Err(Refusal { code, reason }) => {
                 self.figures.refused(&incoming.open.target, code);
                 incoming.reject(code, &reason);
-                open.log(
-                    &self.audit,
-                    Event::Refused {
-                        code: code.as_str(),
-                        reason,
-                    },
-                )
-                .await;
+                let code = code.as_str();
+                self.log(open, Event::Refused { code, reason }).await;
             }
         }
     }
 
-    async fn carry<S: SpliceIo>(
+    async fn carry(
         mut self,
         incoming: IncomingStream,
-        socket: S,
+        reached: Reached,
         (open, started): (Asked, Instant),
-        (address, remote): (String, Option<SocketAddr>),
     ) {
+        let Reached {
+            socket,
+            address,
+            remote,
+        } = reached;
         let target = incoming.open.target.clone();
-        open.log(&self.audit, Event::Opened { address }).await;
+        self.log(open.clone(), Event::Opened { address }).await;
         let outcome = tokio::select! {
-            spliced = tunnel::splice(incoming.accept(), socket) => Outcome::Spliced(spliced),
+            biased;
+            spliced = tunnel::splice_target(incoming.accept(), socket) => {
+                Outcome::Spliced(spliced)
+            }
             // Dropping the other branch resets the stream and closes the socket.
             () = revoked(&mut self.policy, &target, remote) => Outcome::Revoked,
         };
         self.figures.carried(&target, outcome.spliced());
-        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        open.log(&self.audit, outcome.into_event(duration_ms)).await;
+        let now = self.world.clock.now();
+        let lasted = now.saturating_duration_since(started).as_millis();
+        let duration_ms = u64::try_from(lasted).unwrap_or(u64::MAX);
+        self.log(open, outcome.into_event(duration_ms)).await;
+    }
+
+    async fn log(&self, asked: Asked, event: Event) {
+        asked.trace(&event);
+        let Asked {
+            principal,
+            request_id,
+            target,
+        } = asked;
+        let at = clock::timestamp(&self.world);
+        self.audit
+            .record(Entry {
+                at,
+                event,
+                principal,
+                request_id,
+                target,
+            })
+            .await;
     }
 
     async fn reach(&self, target: &Target) -> Result<Reached, Refusal> {
@@ -142,15 +168,20 @@ impl Work {
         match (target, verdict) {
             (_, Verdict::Denied) => Err(denied(target)),
             (Target::Docker, Verdict::Allowed | Verdict::ByAddress) => {
-                let socket = UnixStream::connect(&self.docker_socket).await;
-                let named = format!("the Docker socket {}", self.docker_socket.display());
-                socket
-                    .map(Reached::Docker)
-                    .map_err(|error| refusal(&error, &named))
+                let address = self.docker_socket.display().to_string();
+                let end = TargetEnd::Unix(&self.docker_socket);
+                match self.world.net.connect_target(end).await {
+                    Ok(socket) => Ok(Reached {
+                        socket,
+                        address,
+                        remote: None,
+                    }),
+                    Err(error) => Err(refusal(&error, &format!("the Docker socket {address}"))),
+                }
             }
             (Target::Tcp { host, port }, verdict) => {
                 let addresses = self.resolve(host, *port, verdict).await?;
-                connect(&addresses, target).await
+                self.connect(&addresses, target).await
             }
         }
     }
@@ -194,30 +225,34 @@ impl Work {
             }),
         }
     }
-}
 
-/// Tries each address for its share of the time, so that a silent one does not use
-/// up what another one needs.
-async fn connect(addresses: &[SocketAddr], target: &Target) -> Result<Reached, Refusal> {
-    let started = Instant::now();
-    let mut last = Refusal {
-        code: ResetCode::Timeout,
-        reason: format!("no answer from {target}"),
-    };
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = REACH_WITHIN.saturating_sub(started.elapsed());
-        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(socket)) => {
-                // Requests and answers are small; throughput does not suffer.
-                drop(socket.set_nodelay(true));
-                return Ok(Reached::Tcp(socket, *address));
+    /// Tries each address for its share of the time, so that a silent one does not use
+    /// up what another one needs.
+    async fn connect(&self, addresses: &[SocketAddr], target: &Target) -> Result<Reached, Refusal> {
+        let started = self.world.clock.now();
+        let mut last = Refusal {
+            code: ResetCode::Timeout,
+            reason: format!("no answer from {target}"),
+        };
+        for (tried, address) in addresses.iter().enumerate() {
+            let now = self.world.clock.now();
+            let left = REACH_WITHIN.saturating_sub(now.saturating_duration_since(started));
+            let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
+            let connect = self.world.net.connect_target(TargetEnd::Tcp(*address));
+            match timeout(share, connect).await {
+                Ok(Ok(socket)) => {
+                    return Ok(Reached {
+                        socket,
+                        address: address.to_string(),
+                        remote: Some(*address),
+                    });
+                }
+                Ok(Err(error)) => last = refusal(&error, &target.to_string()),
+                Err(_) => {}
             }
-            Ok(Err(error)) => last = refusal(&error, &target.to_string()),
-            Err(_) => {}
         }
+        Err(last)
     }
-    Err(last)
 }
 
 /// Waits until the policy forbids the target; for ever if it never does.
@@ -238,9 +273,7 @@ async fn revoked(
         if !allowed {
             return;
         }
-        if policy.changed().await.is_err() {
-            return std::future::pending().await;
-        }
+        watched::changed(policy).await;
     }
 }
 
@@ -313,14 +346,15 @@ impl Asked {
         }
     }
 
-    async fn log(&self, audit: &Audit, event: Event) {
+    /// For the agent's own log.
+    fn trace(&self, event: &Event) {
         // The principal's text is a peer's: `?` escapes what could forge a line.
         let Self {
             principal,
             request_id,
             target,
         } = self;
-        match &event {
+        match event {
             Event::Opened { .. } => tracing::info!(?principal, request_id, target, "stream opened"),
             Event::Refused { code, reason } => {
                 tracing::warn!(
@@ -348,22 +382,12 @@ impl Asked {
                 "stream ended"
             ),
         }
-        let Self {
-            principal,
-            request_id,
-            target,
-        } = self.clone();
-        audit
-            .record(Entry {
-                at: Timestamp::now(),
-                event,
-                principal,
-                request_id,
-                target,
-            })
-            .await;
     }
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what the agent connects to listens"
+)]
 mod tests;

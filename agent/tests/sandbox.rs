@@ -2,6 +2,10 @@
 //! because a fence can never be taken down.
 
 #![expect(clippy::unwrap_used, reason = "the helpers below are tests, too")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what is denied to the agent is tried here"
+)]
 
 use std::{
     fs, io,

@@ -1,6 +1,9 @@
 //! The command line: results on standard output, everything else on standard error,
 //! colour only on a terminal.
 
+mod replay;
+mod run;
+
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -45,21 +48,31 @@ pub enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Run scenarios in virtual time, on the real kernel, or in both.
+    Run(run::RunArguments),
+    /// Run a failure once more: the same events, the same verdict.
+    Replay(replay::ReplayArguments),
+    /// Make a failure as small as it gets.
+    Shrink(replay::ShrinkArguments),
 }
 
 const EXIT_CODES_HELP: &str = "\
 Exit codes:
     0  done
-    1  a scenario does not make sense
+    1  a scenario does not make sense, or a run has failed
    64  the command line is wrong
    66  a file cannot be read
-   74  standard output cannot be written";
+   69  what is needed is not there: namespaces, a tool, a program
+   74  a result cannot be written";
 
 /// A scenario does not make sense.
 const EXIT_MISTAKES: u8 = 1;
+/// A run has failed.
+const EXIT_FAILED: u8 = 1;
 /// As in sysexits.h.
 const EXIT_USAGE: u8 = 64;
 const EXIT_NO_INPUT: u8 = 66;
+const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_OUTPUT: u8 = 74;
 
 /// Says why a command line is not understood, or the help that was asked for.
@@ -79,6 +92,9 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::List { json: true } => print(&format!("{:#}\n", list::json(&shipped::all()))),
         Command::List { json: false } => print(&list::text(&shipped::all())),
         Command::Check { files } => check_all(files),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Replay(arguments) => replay::replay(arguments),
+        Command::Shrink(arguments) => replay::shrink(arguments),
     }
 }
 

@@ -7,9 +7,17 @@ pub mod shipped;
 #[path = "../../packaging/version.rs"]
 pub mod version;
 
+pub mod docker;
 pub mod outcome;
 pub mod proxy;
+pub mod report;
+
 pub mod sim;
+
+pub mod play;
+
+pub mod goals;
+pub mod run;
 
 pub mod check;
 pub mod list;

@@ -15,7 +15,7 @@ mod tcp;
 mod udp;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,20 +25,20 @@ use std::{
 
 use ipnet::IpNet;
 use netsim_core::{
-    model::{Deed, Role, Scenario},
+    model::{Deed, Role, Scenario, Word},
     network::{Change, HostDeed, Network},
     random::Seed,
     stack::{HostError, Stack},
     term::Name,
     time::Instant,
     topology::{Node, NodeId, nth_address},
-    trace::Trace,
+    trace::{Observation, Trace},
 };
 use tokio::sync::Notify;
 
-/// How often hosts may answer each other at one moment before that is called a livelock:
-/// a thousand times as often as any handshake takes.
-const ROUNDS_MAX: usize = 1_000_000;
+/// How much may happen at one moment before that is called a livelock: what ten thousand
+/// agents do that all connect at once, ten times over.
+const STEPS_MAX: u64 = 50_000_000;
 
 /// A run that takes longer waits for what will never happen.
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
@@ -59,6 +59,8 @@ struct Shared {
     state: Mutex<State>,
     /// A socket has something to say.
     kick: Notify,
+    /// Something has happened to a host.
+    happened: Notify,
     started: tokio::time::Instant,
     seed: Seed,
 }
@@ -70,7 +72,15 @@ struct State {
     /// Hosts at whose stack something has happened.
     dirty: BTreeSet<NodeId>,
     timers: BTreeMap<NodeId, Instant>,
+    /// Tasks that wait for anything at a host: those of UDP, of listeners, and of hosts
+    /// that sleep. Those of TCP wait in the stack, each for its socket.
     wakers: BTreeMap<NodeId, Vec<Waker>>,
+    asleep: BTreeSet<NodeId>,
+    /// By how much wall clocks are wrong, in nanoseconds.
+    skews: BTreeMap<NodeId, i64>,
+    deeds: VecDeque<HostDeed>,
+    /// The present moment, and how much has happened in it.
+    steps: (Instant, u64),
 }
 
 /// Runs `main` in a world of a drawn scenario, and tells what was seen.
@@ -91,14 +101,18 @@ pub fn run<T, F: Future<Output = T>>(
         .expect("a runtime without I/O asks nothing of the system");
     runtime.block_on(async {
         let sim = Sim::new(scenario, seed);
-        let driver = tokio::spawn(sim.clone().drive());
+        let mut driver = tokio::spawn(sim.clone().drive());
         let resolvers = names::serve_all(&sim);
         let proxies = proxies::serve_all(&sim);
-        let result = tokio::time::timeout(LONGEST, main(sim.clone())).await;
-        let result = result.expect("a run ends by itself: what does it wait for?");
+        let main = tokio::time::timeout(LONGEST, main(sim.clone()));
+        let result = tokio::select! {
+            biased;
+            broken = &mut driver => panic!("the world stands still: {broken:?}"),
+            result = main => result.expect("a run ends by itself: what does it wait for?"),
+        };
         driver.abort();
         drop((resolvers, proxies));
-        let trace = sim.state().network.trace().clone();
+        let trace = sim.state().network.take_trace();
         (result, trace)
     })
 }
@@ -115,13 +129,18 @@ impl Sim {
             .collect();
         Self(Arc::new(Shared {
             state: Mutex::new(State {
+                skews: skews(&network),
                 network,
                 stacks,
                 dirty: BTreeSet::new(),
                 timers: BTreeMap::new(),
                 wakers: BTreeMap::new(),
+                asleep: BTreeSet::new(),
+                deeds: VecDeque::new(),
+                steps: (Instant::START, 0),
             }),
             kick: Notify::new(),
+            happened: Notify::new(),
             started: tokio::time::Instant::now(),
             seed,
         }))
@@ -131,6 +150,9 @@ impl Sim {
     async fn drive(self) {
         loop {
             let (next, woken) = self.state().settle(self.now());
+            if !self.state().deeds.is_empty() {
+                self.0.happened.notify_one();
+            }
             // Outside the lock: whoever is woken may be dropped by it, with its sockets.
             woken.into_iter().for_each(Waker::wake);
             let next = next.map(|at| self.0.started + at.since_start());
@@ -187,9 +209,36 @@ impl Sim {
         Ok(Arc::new(udp::SimUdp::new(self.clone(), host, id)))
     }
 
-    /// Faults that have touched no packet so far.
-    pub fn vacuous(&self) -> Vec<String> {
-        self.state().network.vacuous()
+    /// The next thing that happens to a host, after it has: its sockets and its clock are
+    /// as they are then, and what runs there is the caller's. For one caller.
+    pub async fn next_deed(&self) -> HostDeed {
+        loop {
+            if let Some(deed) = self.state().deeds.pop_front() {
+                return deed;
+            }
+            self.0.happened.notified().await;
+        }
+    }
+
+    /// Notes what was seen of what runs on a host, or on all together.
+    pub fn observe(&self, host: Option<&Name>, word: Word, detail: &str) {
+        let at = self.now();
+        self.state().network.observe(Observation {
+            at,
+            host: host.cloned(),
+            word,
+            detail: detail.to_owned(),
+        });
+    }
+
+    /// Looks at the network.
+    pub fn with_network<T>(&self, look: impl FnOnce(&mut Network) -> T) -> T {
+        look(&mut self.state().network)
+    }
+
+    /// How many sockets are held on a host.
+    pub fn sockets_held(&self, host: NodeId) -> usize {
+        self.state().stacks.get(&host).map_or(0, Stack::held)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -204,6 +253,7 @@ impl Sim {
     ) -> std::io::Result<T> {
         let now = self.now();
         let mut state = self.state();
+        state.step(now);
         state.dirty.insert(host);
         let stack = state.stacks.get_mut(&host).expect("sockets are on hosts");
         let result = act(stack, now);
@@ -212,22 +262,39 @@ impl Sim {
         result.map_err(errno)
     }
 
-    /// The same, for a task that waits where there is nothing yet.
+    /// The same, for a task that waits for anything at the host where there is nothing yet.
     fn poll_stack<T>(
         &self,
         host: NodeId,
         cx: &mut Context<'_>,
         act: impl FnOnce(&mut Stack, Instant) -> Result<T, HostError>,
     ) -> Poll<std::io::Result<T>> {
+        let polled = self.poll_socket(host, cx, |_, _| {}, act);
+        if polled.is_pending() {
+            self.state().wake_at(host, cx);
+        }
+        polled
+    }
+
+    /// The same, for a task that waits by `wait` for one socket.
+    fn poll_socket<T>(
+        &self,
+        host: NodeId,
+        cx: &mut Context<'_>,
+        wait: impl FnOnce(&mut Stack, &Context<'_>),
+        act: impl FnOnce(&mut Stack, Instant) -> Result<T, HostError>,
+    ) -> Poll<std::io::Result<T>> {
         let now = self.now();
         let mut state = self.state();
+        state.step(now);
+        if state.asleep.contains(&host) {
+            state.wake_at(host, cx);
+            return Poll::Pending;
+        }
         let stack = state.stacks.get_mut(&host).expect("sockets are on hosts");
         match act(stack, now) {
             Err(HostError::WouldBlock) => {
-                let wakers = state.wakers.entry(host).or_default();
-                if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                    wakers.push(cx.waker().clone());
-                }
+                wait(stack, cx);
                 Poll::Pending
             }
             result => {
@@ -288,11 +355,8 @@ impl State {
         let due: Vec<NodeId> = due.map(|(host, _)| *host).collect();
         self.dirty.extend(due);
         let mut touched = BTreeSet::new();
-        for round in 0.. {
-            assert!(
-                round < ROUNDS_MAX,
-                "a livelock at {now}: hosts answer each other for ever"
-            );
+        loop {
+            self.step(now);
             while let Some(host) = self.dirty.pop_first() {
                 self.poll(now, host);
                 touched.insert(host);
@@ -300,6 +364,7 @@ impl State {
             self.network.advance(now);
             for deed in self.network.take_host_deeds() {
                 self.happen(now, deed);
+                self.deeds.push_back(deed);
             }
             for (host, packet) in self.network.take_delivered() {
                 if let Some(stack) = self.stacks.get_mut(&host) {
@@ -332,6 +397,20 @@ impl State {
                 let (addresses, mtu) = configured(&self.network, deed.host, new);
                 stack.reconfigure(addresses, mtu);
             }
+            Deed::Suspend if deed.change == Change::Begins => {
+                self.asleep.insert(deed.host);
+            }
+            Deed::Suspend | Deed::Resume => {
+                self.asleep.remove(&deed.host);
+            }
+            Deed::Skew => {
+                let by = event.by.as_ref().map_or(0, |by| by.get().nanos);
+                let skew = self.skews.entry(deed.host).or_insert(0);
+                *skew = skew.saturating_add(match deed.change {
+                    Change::Begins => by,
+                    Change::Ends => by.saturating_neg(),
+                });
+            }
             Deed::Crash
             | Deed::Cut
             | Deed::Mend
@@ -340,18 +419,38 @@ impl State {
             | Deed::Rebind
             | Deed::Stop
             | Deed::Start
-            | Deed::Suspend
-            | Deed::Resume
-            | Deed::Skew
             | Deed::Release => {}
         }
         self.dirty.insert(deed.host);
+    }
+
+    /// Counts that something happens, so that a world in which time stands still for ever
+    /// is told from one in which much happens at once.
+    fn step(&mut self, now: Instant) {
+        let (at, steps) = self.steps;
+        self.steps = if at == now { (at, steps + 1) } else { (now, 0) };
+        assert!(
+            steps < STEPS_MAX,
+            "a livelock at {now}: hosts answer each other, or a task asks, for ever"
+        );
+    }
+
+    /// Wakes a task once anything happens at a host.
+    fn wake_at(&mut self, host: NodeId, cx: &Context<'_>) {
+        let wakers = self.wakers.entry(host).or_default();
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
     }
 
     fn poll(&mut self, now: Instant, host: NodeId) {
         let Some(stack) = self.stacks.get_mut(&host) else {
             return;
         };
+        if self.asleep.contains(&host) {
+            self.timers.remove(&host);
+            return;
+        }
         stack.poll(now);
         for packet in stack.take_sent() {
             self.network.send(now, host, packet);
@@ -372,6 +471,14 @@ fn host_of(network: &Network, id: NodeId) -> Option<&netsim_core::model::Host> {
         Node::Host { host, .. } => network.scenario().hosts.get(host),
         Node::Edge { .. } => None,
     }
+}
+
+/// How wrong clocks are from the start.
+fn skews(network: &Network) -> BTreeMap<NodeId, i64> {
+    let hosts = (0..network.topology().nodes.len()).map(NodeId);
+    hosts
+        .filter_map(|id| Some((id, host_of(network, id)?.skew.get().nanos)))
+        .collect()
 }
 
 fn stack(network: &Network, id: NodeId, seed: Seed) -> Option<Stack> {

@@ -42,5 +42,5 @@ pub use session::{
     Closed, IncomingStream, Occupancy, OpenError, OpenRequest, RecvStream, SendStream, Session,
     SessionStats, Stream, StreamReset,
 };
-pub use splice::{SpliceError, SpliceIo, Spliced, splice};
+pub use splice::{SpliceError, SpliceIo, Spliced, splice, splice_target};
 pub use world::World;

@@ -32,11 +32,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use wire::{close::ResetCode, limits::DATA_BYTES_MAX, session::StreamReset};
 
-use crate::session::{RecvStream, SendStream, Stream};
+use crate::{
+    session::{RecvStream, SendStream, Stream},
+    world::TargetSocket,
+};
 
 mod read;
+mod simulated;
 
 use read::ChunkReader;
+pub use simulated::SimulatedWrite;
 
 /// What came of a splice.
 #[derive(Debug)]
@@ -142,6 +147,16 @@ where
 /// How soon a vanished client is noticed.
 const GONE_POLL: Duration = Duration::from_millis(100);
 
+/// [`splice`], whatever kind the socket is of. Which one it is, is asked once and not
+/// for every read.
+pub async fn splice_target(stream: Stream, socket: TargetSocket) -> Spliced {
+    match socket {
+        TargetSocket::Tcp(tcp) => splice(stream, tcp).await,
+        TargetSocket::Unix(unix) => splice(stream, unix).await,
+        TargetSocket::Simulated(simulated) => splice(stream, simulated).await,
+    }
+}
+
 /// Copies both ways until both are done. See the module.
 pub async fn splice<IO: SpliceIo>(stream: Stream, io: IO) -> Spliced {
     let (mut recv, mut send) = stream.into_split();
@@ -240,7 +255,7 @@ where
         let chunk = tokio::select! {
             biased;
             chunk = recv.read_chunk(DATA_BYTES_MAX) => chunk?,
-            () = gone_after(finished, write) => {
+            () = gone_after(finished, write.gone()) => {
                 recv.stop(ResetCode::Cancelled, "");
                 return Err(SpliceError::Gone);
             }
@@ -260,9 +275,9 @@ where
 
 /// A socket whose peer has not finished may hold bytes that were not read: only
 /// after them does it matter that the peer is gone.
-async fn gone_after(finished: &CancellationToken, write: &impl Probe) {
+async fn gone_after(finished: &CancellationToken, gone: impl Future<Output = ()>) {
     finished.cancelled().await;
-    write.gone().await;
+    gone.await;
 }
 
 /// Joins two streams, as a relay does: bytes are handed over without a copy, and

@@ -1,4 +1,5 @@
-//! The seams to the world: sockets, names, clock and entropy as traits.
+//! The seams to the world: sockets, names, clock and entropy as traits; and in
+//! [`target`], the sockets towards what an agent serves.
 //!
 //! [`World::real`] is the operating system. A simulator brings its own, and the
 //! same relay and agent run in it. Pauses and deadlines go through `tokio::time`,
@@ -15,8 +16,12 @@ use async_trait::async_trait;
 pub use quinn::AsyncUdpSocket;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixStream},
 };
+
+pub mod target;
+
+pub use target::{SimulatedSocket, TargetEnd, TargetSocket};
 
 /// A byte stream of whatever kind.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -42,6 +47,10 @@ pub trait Net: Send + Sync + fmt::Debug {
     /// A UDP socket connected to `peer`, so that the kernel takes datagrams from
     /// nowhere else.
     fn connect_udp(&self, peer: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+
+    /// Connects to what a stream leads to, tuned for a service: no delay, because
+    /// requests and answers are small, and throughput does not suffer.
+    async fn connect_target(&self, target: TargetEnd<'_>) -> io::Result<TargetSocket>;
 }
 
 /// Where TCP connections come in.
@@ -75,8 +84,13 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// The monotonic clock that all deadlines are of.
     fn now(&self) -> Instant;
 
-    /// The wall clock, in seconds since 1970; for expiry of tokens and for people.
-    fn unix_seconds(&self) -> i64;
+    /// The wall clock, in milliseconds since 1970; for people.
+    fn unix_milliseconds(&self) -> i64;
+
+    /// The wall clock, in seconds since 1970; for expiry of tokens.
+    fn unix_seconds(&self) -> i64 {
+        self.unix_milliseconds().div_euclid(1_000)
+    }
 }
 
 /// Randomness.
@@ -160,6 +174,18 @@ impl Net for OsNet {
     fn connect_udp(&self, peer: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         crate::socket::connected(peer)
     }
+
+    async fn connect_target(&self, target: TargetEnd<'_>) -> io::Result<TargetSocket> {
+        match target {
+            TargetEnd::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                // A socket that is dead already fails at its first byte.
+                drop(stream.set_nodelay(true));
+                Ok(TargetSocket::Tcp(stream))
+            }
+            TargetEnd::Unix(path) => UnixStream::connect(path).await.map(TargetSocket::Unix),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -188,11 +214,11 @@ impl Clock for OsClock {
         tokio::time::Instant::now().into_std()
     }
 
-    fn unix_seconds(&self) -> i64 {
+    fn unix_milliseconds(&self) -> i64 {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 }
 

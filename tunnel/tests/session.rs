@@ -23,7 +23,7 @@ use tunnel::{
     TransportChoice, Trust, World, dial,
     handshake::Connection,
     websocket,
-    world::{AsyncUdpSocket, BoxIo, Net},
+    world::{AsyncUdpSocket, BoxIo, Net, TargetEnd, TargetSocket},
 };
 use wire::{
     close::{CloseCode, RefusalCode, ResetCode},
@@ -229,6 +229,10 @@ impl Net for NobodyListens {
     }
 
     fn connect_udp(&self, _: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    async fn connect_target(&self, _: TargetEnd<'_>) -> io::Result<TargetSocket> {
         Err(io::ErrorKind::ConnectionRefused.into())
     }
 }

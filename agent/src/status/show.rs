@@ -20,6 +20,10 @@ pub enum Belief {
 }
 
 /// Shows the status of the agent with this state directory.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process of its own, for a person, in the real world"
+)]
 pub fn run(state_dir: &Path, arguments: &StatusArgs) -> ExitCode {
     let status = match read(&state_dir.join(STATUS_FILE)) {
         Ok(status) => status,

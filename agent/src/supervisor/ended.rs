@@ -29,8 +29,8 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// Of an attempt that led to no session.
-    pub(super) fn of_dial(error: &DialError) -> Self {
+    /// Of an attempt that led to no session, at this moment.
+    pub(super) fn of_dial(error: &DialError, at: Timestamp) -> Self {
         let refusal = error.refusal();
         Self {
             retry: error.retry(),
@@ -42,13 +42,13 @@ impl Ended {
                     .to_owned(),
                 message: error.to_string(),
                 advice: error.advice(),
-                at: Timestamp::now(),
+                at,
             },
         }
     }
 
-    /// Of a session that lived so long.
-    pub(super) fn of_session(closed: &Closed, lived: Duration) -> Self {
+    /// Of a session that lived so long, until this moment.
+    pub(super) fn of_session(closed: &Closed, lived: Duration, at: Timestamp) -> Self {
         let Closed {
             code,
             reason,
@@ -75,7 +75,7 @@ impl Ended {
                 code: code.as_str().to_owned(),
                 message: format!("{who}: {reason}"),
                 advice: advice(*code).to_owned(),
-                at: Timestamp::now(),
+                at,
             },
         }
     }
@@ -115,7 +115,7 @@ mod tests {
             reason: String::new(),
             is_by_peer: true,
         };
-        Ended::of_session(&closed, lived)
+        Ended::of_session(&closed, lived, Timestamp::UNIX_EPOCH)
     }
 
     #[test]

@@ -65,9 +65,8 @@ fn bench(policy: &str, answers: &[(&'static str, &[&[&str]])]) -> Bench {
         world,
         docker_socket: "/nowhere/docker.sock".into(),
         policy: receiver,
-        audit: audit::open("/nowhere/audit.log".into()).0,
-        figures: Figures::new(),
-        tasks: TaskTracker::new(),
+        audit: audit::keep(0).0,
+        figures: Figures::new(tokio::time::Instant::now().into_std()),
     };
     Bench {
         work,
@@ -78,8 +77,7 @@ fn bench(policy: &str, answers: &[(&'static str, &[&[&str]])]) -> Bench {
 
 async fn reach(bench: &Bench, target: &str) -> Result<SocketAddr, ResetCode> {
     match bench.work.reach(&target.parse().unwrap()).await {
-        Ok(Reached::Tcp(_, address)) => Ok(address),
-        Ok(Reached::Docker(_)) => unreachable!("no Docker here"),
+        Ok(reached) => Ok(reached.remote.expect("no Docker here")),
         Err(refusal) => Err(refusal.code),
     }
 }

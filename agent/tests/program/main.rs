@@ -2,7 +2,12 @@
 //! signals, and being killed.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what the agent connects to listens"
+)]
 
+mod node;
 mod relay;
 
 use std::{

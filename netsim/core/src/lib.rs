@@ -9,7 +9,7 @@
 //! | 0 | [`dns`], [`limits`], [`random`], [`time`] |
 //! | 1 | [`term`] |
 //! | 2 | [`model`] |
-//! | 3 | [`packet`], [`topology`] |
+//! | 3 | [`packet`], [`pcapng`], [`topology`] |
 //! | 4 | [`check`], [`middlebox`], [`trace`] |
 //! | 5 | [`expect`], [`network`], [`repro`], [`shrink`], [`stack`] |
 
@@ -21,6 +21,7 @@ pub mod middlebox;
 pub mod model;
 pub mod network;
 pub mod packet;
+pub mod pcapng;
 pub mod random;
 pub mod repro;
 pub mod shrink;

@@ -19,7 +19,7 @@ pub use self::timeline::{Change, HostDeed, Moment, timeline};
 use self::{diverter::Diversion, edge::EdgeNode, faults::Fault};
 use crate::{
     middlebox::{CableBox, Cause, EdgeAddress, Middlebox, Touched, Verdict},
-    model::{Role, Scenario, Side, Word},
+    model::{Protocol, Role, Scenario, Side, Word},
     packet::{Flow, Packet},
     random::Seed,
     term::Name,
@@ -140,6 +140,11 @@ impl Network {
         &self.trace
     }
 
+    /// What was seen so far, which is then forgotten.
+    pub fn take_trace(&mut self) -> Trace {
+        std::mem::take(&mut self.trace)
+    }
+
     /// Adds an observation of what runs on the hosts.
     pub fn observe(&mut self, observation: Observation) {
         self.trace.observations.push(observation);
@@ -159,16 +164,25 @@ impl Network {
             self.touched.count(Cause::HostDown);
             return;
         };
-        if let (Some(asked), Some(flow)) = (&mut host.asked, packet.flow()) {
-            asked.insert(flow);
+        let (vpn, main) = (host.vpns.last().copied(), host.main);
+        if let (Some(asked), Some(flow)) = (&mut host.asked, packet.flow())
+            && asked.insert(flow)
+            && let Some(transport) = transport_of(&flow)
+        {
+            let host = self.host_name(from);
+            self.observe(Observation {
+                at: now,
+                host,
+                word: Word::Attempt,
+                detail: transport.to_owned(),
+            });
         }
-        let vpn = host.vpns.last().copied();
         let own = self.topology.addresses(from).iter();
         let mut of_vpn = own.filter(|(_, bound)| bound.is_some() && *bound == vpn);
         // A gateway takes from a tunnel what has the tunnel's address, and nothing else:
         // sockets from before are cut off.
         let is_fitting = vpn.is_none() || of_vpn.any(|(own, _)| *own == packet.source());
-        match vpn.or(host.main).filter(|_| is_fitting) {
+        match vpn.or(main).filter(|_| is_fitting) {
             Some(link) => self.put(now, from, link, packet),
             None => self.touched.count(Cause::Unroutable),
         }
@@ -413,6 +427,17 @@ impl Network {
                 self.set_vpn(number, true);
             }
         }
+    }
+}
+
+/// By which transport an agent knocks at a relay that begins a flow so. The ports are those
+/// of every simulated relay.
+const fn transport_of(flow: &Flow) -> Option<&'static str> {
+    match (flow.protocol, flow.destination.port()) {
+        (Protocol::Udp, 8000) => Some("quic"),
+        (Protocol::Tcp, 8000) => Some("ws"),
+        (Protocol::Tcp, 443) => Some("ws-443"),
+        (Protocol::Tcp | Protocol::Udp | Protocol::Icmp, _) => None,
     }
 }
 

@@ -11,14 +11,16 @@ use async_trait::async_trait;
 use netsim_core::{random::Stream, topology::NodeId};
 use tunnel::{
     World,
-    world::{AsyncUdpSocket, BoxIo, Clock, Entropy, Net, Resolve},
+    world::{
+        AsyncUdpSocket, BoxIo, Clock, Entropy, Net, Resolve, SimulatedSocket, TargetEnd,
+        TargetSocket,
+    },
 };
 
-use super::{BEGINNING_UNIX_SECONDS, Sim, host_of, names, tcp::SimTcp, udp::SimUdp};
+use super::{BEGINNING_UNIX_SECONDS, Sim, names, tcp::SimTcp, udp::SimUdp};
 
 pub(super) fn world(sim: &Sim, host: NodeId) -> World {
     let state = sim.state();
-    let skew = host_of(&state.network, host).map(|host| host.skew.get().nanos);
     let name = state.network.host_name(host).unwrap_or_default();
     drop(state);
     let here = Here {
@@ -30,7 +32,7 @@ pub(super) fn world(sim: &Sim, host: NodeId) -> World {
         resolver: Arc::new(here),
         clock: Arc::new(SimClock {
             sim: sim.clone(),
-            skew_seconds: skew.unwrap_or(0) / 1_000_000_000,
+            host,
         }),
         entropy: Arc::new(SimEntropy(Mutex::new(
             sim.0.seed.stream(&format!("host.{name}.entropy")),
@@ -57,6 +59,16 @@ impl Net for Here {
             .with_stack(self.host, |stack, _| stack.bind_udp(Some(peer)))?;
         Ok(Arc::new(SimUdp::new(self.sim.clone(), self.host, bind)))
     }
+
+    async fn connect_target(&self, target: TargetEnd<'_>) -> io::Result<TargetSocket> {
+        let TargetEnd::Tcp(address) = target else {
+            // A Docker Engine is put onto a host by `docker::beside`.
+            return Err(rustix::io::Errno::NOENT.into());
+        };
+        let tcp = SimTcp::connect(&self.sim, self.host, address).await?;
+        // A peer that has gone after it had finished shows at the next write, as over TCP.
+        Ok(TargetSocket::Simulated(SimulatedSocket::new(Box::new(tcp))))
+    }
 }
 
 #[async_trait]
@@ -69,7 +81,7 @@ impl Resolve for Here {
 #[derive(Debug)]
 struct SimClock {
     sim: Sim,
-    skew_seconds: i64,
+    host: NodeId,
 }
 
 impl Clock for SimClock {
@@ -77,12 +89,14 @@ impl Clock for SimClock {
         tokio::time::Instant::now().into_std()
     }
 
-    fn unix_seconds(&self) -> i64 {
-        let elapsed = self.sim.now().since_start().as_secs();
+    fn unix_milliseconds(&self) -> i64 {
+        let elapsed = self.sim.now().since_start().as_millis();
         let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        let skew = self.sim.state().skews.get(&self.host).copied();
         BEGINNING_UNIX_SECONDS
+            .saturating_mul(1_000)
             .saturating_add(elapsed)
-            .saturating_add(self.skew_seconds)
+            .saturating_add(skew.unwrap_or(0) / 1_000_000)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use async_trait::async_trait;
@@ -37,7 +37,7 @@ impl SimTcp {
             host,
             id,
         };
-        poll_fn(|cx| tcp.poll(cx, |stack, _| is_open(stack, id))).await?;
+        poll_fn(|cx| tcp.poll(cx, Stack::wake_writer, |stack, _| is_open(stack, id))).await?;
         Ok(tcp)
     }
 
@@ -47,12 +47,16 @@ impl SimTcp {
         Self { sim, host, id }
     }
 
+    /// Waits for this socket alone: a relay's host has thousands, and a packet for one
+    /// must not wake the tasks of all.
     fn poll<T>(
         &self,
         cx: &mut Context<'_>,
+        wake: impl FnOnce(&mut Stack, TcpId, &Waker),
         act: impl FnOnce(&mut Stack, Instant) -> Result<T, HostError>,
     ) -> Poll<io::Result<T>> {
-        self.sim.poll_stack(self.host, cx, act)
+        let wait = |stack: &mut Stack, cx: &Context<'_>| wake(stack, self.id, cx.waker());
+        self.sim.poll_socket(self.host, cx, wait, act)
     }
 }
 
@@ -72,7 +76,9 @@ impl AsyncRead for SimTcp {
     ) -> Poll<io::Result<()>> {
         let id = self.id;
         let room = buffer.initialize_unfilled();
-        let read = self.poll(cx, |stack, now| stack.read(now, id, room));
+        let read = self.poll(cx, Stack::wake_reader, |stack, now| {
+            stack.read(now, id, room)
+        });
         read.map_ok(|taken| buffer.advance(taken))
     }
 }
@@ -84,7 +90,9 @@ impl AsyncWrite for SimTcp {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let id = self.id;
-        self.poll(cx, |stack, now| stack.write(now, id, bytes))
+        self.poll(cx, Stack::wake_writer, |stack, now| {
+            stack.write(now, id, bytes)
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -94,7 +102,7 @@ impl AsyncWrite for SimTcp {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let id = self.id;
-        self.poll(cx, |stack, now| {
+        self.poll(cx, Stack::wake_writer, |stack, now| {
             stack.finish(now, id);
             Ok(())
         })

@@ -1,6 +1,9 @@
 //! How far a status is believed, and what a person reads.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use super::super::{Board, DockerStatus, PolicyStatus};
 use super::*;
@@ -22,6 +25,7 @@ fn status(state: State) -> Status {
         environment: "berlin".into(),
         agent_id: Some("agt_x".into()),
         relay_address: "relay.example:8000".into(),
+        session_id: Some("ses_x".into()),
         transport: Some("quic".into()),
         rtt_ms: Some(12.34),
         connected_since: Some(Timestamp::UNIX_EPOCH),
@@ -145,15 +149,39 @@ async fn the_board_writes_a_status_that_reads_back_and_survives_a_full_disk() {
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();
 
-    Board::new(path.clone(), status(State::Online))
-        .keep_written(stop.clone())
-        .await;
+    let board = Board::new(status(State::Online));
+    board.clone().keep_written(path.clone(), stop.clone()).await;
     let unwritable = PathBuf::from("/proc/status.json");
-    Board::new(unwritable, status(State::Online))
-        .keep_written(stop)
-        .await;
+    board.keep_written(unwritable, stop).await;
 
     let read = read(&path).unwrap();
     assert_eq!(read.state, State::Online);
     assert_eq!(believe(&read, &Written::now(), is_alive), Belief::Fresh);
+}
+
+#[test]
+fn whoever_asks_is_told_of_every_change_in_order_and_of_nothing_else() {
+    let board = Board::new(status(State::Connecting));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let hears = told.clone();
+    board.on_change(Box::new(move |status| {
+        hears.lock().unwrap().push(status.state);
+    }));
+
+    for state in [State::Connecting, State::Online, State::BackingOff] {
+        board.update(|status| status.state = state);
+    }
+    board.update(|_| {});
+
+    assert_eq!(*told.lock().unwrap(), [State::Online, State::BackingOff]);
+}
+
+#[test]
+fn a_status_of_a_version_that_did_not_tell_the_session_is_still_read() {
+    let mut text = serde_json::to_value(status(State::Online)).unwrap();
+    text.as_object_mut().unwrap().remove("session_id");
+
+    let read: Status = serde_json::from_value(text).unwrap();
+
+    assert_eq!(read.session_id, None);
 }

@@ -26,6 +26,8 @@ words! {
         "stream-resumed" StreamResumed,
         /// A stream was broken off.
         "stream-reset" StreamReset,
+        /// A stream's bytes came back as others, or in another order.
+        "corrupted" Corrupted,
         /// A deployment was carried out. Detail: its key.
         "deployed" Deployed,
         /// A deployment was carried out a second time.
@@ -40,6 +42,8 @@ words! {
         "closed" Closed,
         /// A task, descriptor or memory is left at rest. Detail: which.
         "leaked" Leaked,
+        /// A task of relay or agent panicked. Detail: where, and with which words.
+        "panicked" Panicked,
         /// An event of the timeline happened. Detail: its name.
         "event" Event,
         /// An event was undone. Detail: its name.
@@ -60,12 +64,14 @@ impl Word {
             | Self::StreamDone
             | Self::StreamResumed
             | Self::StreamReset
+            | Self::Corrupted
             | Self::Deployed
             | Self::DeployedTwice
             | Self::InboundFlow
             | Self::Listening
             | Self::Closed
             | Self::Leaked
+            | Self::Panicked
             | Self::Event
             | Self::Undone => None,
         }

@@ -301,7 +301,14 @@ fn a_cut_holds_bytes_up_and_they_arrive_after_it() {
         .iter()
         .map(ToString::to_string)
         .collect();
-    assert_eq!(seen, ["10.000000s event:flap", "15.000000s undone:flap"]);
+    assert_eq!(
+        seen,
+        [
+            "0.000000s attempt:ws agent",
+            "10.000000s event:flap",
+            "15.000000s undone:flap"
+        ]
+    );
     assert_eq!(world.network.vacuous(), Vec::<String>::new());
 }
 

@@ -1,6 +1,6 @@
 //! TCP sockets of a simulated host: smoltcp's, and what it does not tell about them.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, task::Waker};
 
 use smoltcp::{
     iface::{SocketHandle, SocketSet},
@@ -258,6 +258,24 @@ impl Stack {
             tcp.close();
         }
         self.poll(now);
+    }
+
+    /// Wakes a task once there may be something to read, or never will be. One task a
+    /// direction: the last to ask.
+    pub fn wake_reader(&mut self, id: TcpId, waker: &Waker) {
+        if let Some(socket) = self.tcp.get(&id) {
+            let tcp = self.sockets.get_mut::<tcp::Socket<'_>>(socket.handle);
+            tcp.register_recv_waker(waker);
+        }
+    }
+
+    /// Wakes a task once there may be room to write, the connection is open, or it has
+    /// failed. One task a direction: the last to ask.
+    pub fn wake_writer(&mut self, id: TcpId, waker: &Waker) {
+        if let Some(socket) = self.tcp.get(&id) {
+            let tcp = self.sockets.get_mut::<tcp::Socket<'_>>(socket.handle);
+            tcp.register_send_waker(waker);
+        }
     }
 
     fn keep(&mut self, handle: SocketHandle, flow: Flow, was_open: bool) -> TcpId {

@@ -6,7 +6,7 @@ use netsim_core::{
     model::ProxyKind,
     term::{Scalar, Text},
 };
-use tunnel::world::{AsyncUdpSocket, BoxIo, Net};
+use tunnel::world::{AsyncUdpSocket, BoxIo, Net, TargetEnd, TargetSocket};
 
 use super::*;
 
@@ -75,6 +75,10 @@ impl Net for ThroughProxy {
 
     fn connect_udp(&self, peer: SocketAddr) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
         self.inner.connect_udp(peer)
+    }
+
+    async fn connect_target(&self, end: TargetEnd<'_>) -> std::io::Result<TargetSocket> {
+        self.inner.connect_target(end).await
     }
 }
 

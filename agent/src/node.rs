@@ -1,0 +1,206 @@
+//! One agent, from its parts to its end: what `run` puts on a host, and a simulator on
+//! each of many.
+//!
+//! A node asks the operating system for nothing but through its [`World`], writes no
+//! file but through its [`StateDir`], and owns every task that it starts. So a node with
+//! simulated parts runs without I/O, and a crash is that its future is dropped.
+
+use std::{path::PathBuf, sync::Arc};
+
+use thiserror::Error;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tunnel::{Notifier, World};
+use wire::{id::InstanceId, key::Secret, token::EnrolToken, transport::Transport};
+
+use crate::{
+    audit::Audit,
+    docker::{Health, Watcher},
+    enrol::{self, Start, StartError},
+    figures::Figures,
+    host::{Host, Vitals},
+    identity::{self, IdentityError},
+    policy_file::PolicyInForce,
+    state_dir::StateDir,
+    status::Board,
+    supervisor::{Facts, Supervisor, TokenRefused},
+    token::TokenError,
+    view,
+    work::Work,
+};
+
+/// Why a node cannot begin.
+#[derive(Debug, Error)]
+pub enum BeginError {
+    /// The identity cannot be read or written.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// There is nothing to start with.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Decides who this agent is, counts the start, and keeps that before anything is dialled.
+///
+/// # Errors
+///
+/// See [`BeginError`]; nothing was changed.
+pub fn begin(
+    world: &World,
+    state: &StateDir,
+    token: Result<Option<EnrolToken>, TokenError>,
+) -> Result<Start, BeginError> {
+    let existing = identity::load(state)?;
+    let seed = Secret::from_bytes(world.random());
+    let start = enrol::decide(existing, token, seed, tunnel::sha256)?;
+    identity::save(state, &start.identity)?;
+    if let Some(notice) = &start.notice {
+        tracing::info!("{notice}");
+    }
+    Ok(start)
+}
+
+/// What a node is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The seams to the world.
+    pub world: World,
+    /// Where the identity is kept.
+    pub state: StateDir,
+    /// Who this agent is; see [`begin`].
+    pub start: Start,
+    /// The only transport to dial with, or every one.
+    pub transport: Option<Transport>,
+    /// The Docker Engine's socket.
+    pub docker_socket: PathBuf,
+    /// What the vendor may reach.
+    pub policy: watch::Receiver<PolicyInForce>,
+    /// Where the policy comes from, for people.
+    pub policy_path: PathBuf,
+    /// The customer's record.
+    pub audit: Audit,
+    /// What is told of the host.
+    pub host: Host,
+    /// What is told of the process.
+    pub vitals: Vitals,
+    /// What the kernel enforces, in words.
+    pub sandbox: String,
+    /// Whoever supervises the process.
+    pub notifier: Notifier,
+}
+
+/// One agent that has not yet begun to run.
+#[derive(Debug)]
+pub struct Node {
+    supervisor: Supervisor,
+    watcher: Watcher,
+    policy_path: PathBuf,
+}
+
+impl Node {
+    /// Puts the parts together. To be called within a runtime; nothing runs yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            world,
+            state,
+            start,
+            transport,
+            docker_socket,
+            policy,
+            policy_path,
+            audit,
+            host,
+            vitals,
+            sandbox,
+            notifier,
+        } = parts;
+        let first = view::first(&start.identity, &sandbox, &policy.borrow(), &policy_path);
+        let figures = Figures::new(world.clock.now());
+        let (health, docker) = watch::channel(Health::Unknown);
+        let ask_docker = Arc::new(Notify::new());
+        let watcher = Watcher {
+            world: world.clone(),
+            socket: docker_socket.clone(),
+            policy: policy.clone(),
+            health,
+            ask: ask_docker.clone(),
+        };
+        let work = Work {
+            world: world.clone(),
+            docker_socket,
+            policy: policy.clone(),
+            audit,
+            figures: figures.clone(),
+        };
+        let facts = Facts {
+            host,
+            vitals,
+            sandbox,
+            docker,
+            ask_docker,
+            policy,
+        };
+        let supervisor = Supervisor {
+            pulse: notifier.pulse(),
+            notifier,
+            instance: InstanceId::from_bytes(world.random()),
+            world,
+            state,
+            identity: start.identity,
+            secret: start.secret,
+            spare: start.spare,
+            transport,
+            board: Board::new(first),
+            work,
+            serving: JoinSet::new(),
+            figures,
+            facts,
+            is_unsaved: false,
+            stop: CancellationToken::new(),
+        };
+        Self {
+            supervisor,
+            watcher,
+            policy_path,
+        }
+    }
+
+    /// What a person can see.
+    pub fn board(&self) -> Arc<Board> {
+        self.supervisor.board.clone()
+    }
+
+    /// Cancelled, it has the node end in order.
+    pub fn stop(&self) -> CancellationToken {
+        self.supervisor.stop.clone()
+    }
+
+    /// Runs until it is told to stop. Where this future is dropped instead, everything
+    /// that the node has started ends, and nobody is told.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenRefused`], during enrolment only.
+    pub async fn run(self) -> Result<(), TokenRefused> {
+        let Self {
+            supervisor,
+            watcher,
+            policy_path,
+        } = self;
+        let mut beside = JoinSet::new();
+        beside.spawn(view::keep_shown(
+            supervisor.board.clone(),
+            supervisor.facts.docker.clone(),
+            supervisor.facts.policy.clone(),
+            policy_path,
+        ));
+        beside.spawn(watcher.run(supervisor.stop.clone()));
+        let ended = supervisor.run().await;
+        // Nobody asks any more for what these look at.
+        beside.shutdown().await;
+        ended
+    }
+}

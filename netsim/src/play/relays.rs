@@ -1,0 +1,318 @@
+//! The real relay on simulated hosts: nodes over one store, as a vendor has them, and their
+//! lives from start to stop, through crashes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use netsim_core::{model::Role, term::Name, topology::NodeId};
+use prometheus::Registry as Series;
+use relay::{
+    control::{self, Principal},
+    farewell::Farewells,
+    id::CustomerId,
+    limits::RECONNECT_WINDOW_MIN,
+    metrics::{Metrics, StreamGuard},
+    node::{Doors, DrainOptions, Node, NodeParts, Running},
+    store::{Store, memory::MemoryStore},
+    tls::DoorTls,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::task::{JoinHandle, JoinSet};
+use tunnel::{KeyPair, OpenRequest, Stream, StreamReset, World};
+use wire::{
+    id::EnvironmentId,
+    key::Secret,
+    token::{EnrolToken, RelayAddress},
+};
+
+use super::{ends::Ends, hosts};
+use crate::{sim::Sim, version};
+
+/// The ports of every simulated relay, by which attempts are told apart.
+const TUNNEL_PORT: u16 = 8000;
+const HTTPS_PORT: u16 = 443;
+
+/// What an operator gives a relay by default.
+const DRAIN: DrainOptions = DrainOptions {
+    timeout: Duration::from_secs(30),
+    reconnect_window: RECONNECT_WINDOW_MIN,
+};
+
+/// Enrolments are not what is tested here: a token outlives every run.
+const TOKEN_VALIDITY: Duration = Duration::from_secs(365 * 86_400);
+
+/// Every relay of a scenario.
+pub(super) struct Relays {
+    sim: Sim,
+    ends: Arc<Ends>,
+    store: Arc<MemoryStore>,
+    identity: Secret,
+    address: RelayAddress,
+    vendor: Principal,
+    hosts: Mutex<BTreeMap<NodeId, RelayHost>>,
+    environments: Environments,
+}
+
+/// Hosts of agents by their environments.
+type Environments = Arc<Mutex<BTreeMap<EnvironmentId, Name>>>;
+
+fn locked(environments: &Environments) -> MutexGuard<'_, BTreeMap<EnvironmentId, Name>> {
+    environments.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One host that a relay runs on.
+struct RelayHost {
+    world: World,
+    running: Option<Process>,
+    /// A relay that is still draining.
+    ending: Option<JoinHandle<()>>,
+}
+
+struct Process {
+    running: Running,
+    watching: JoinSet<()>,
+}
+
+impl Relays {
+    /// Relays that serve, and know nobody yet.
+    pub(super) async fn set_up(sim: &Sim, ends: &Arc<Ends>) -> Self {
+        let hosts = hosts(sim, Role::Relay);
+        let worlds: Vec<(NodeId, World)> = hosts
+            .iter()
+            .map(|(node, _)| (*node, sim.world(*node)))
+            .collect();
+        let (_, first) = worlds.first().expect("`check` wants a relay");
+        let relays = Self {
+            sim: sim.clone(),
+            ends: ends.clone(),
+            store: Arc::new(MemoryStore::new()),
+            identity: Secret::from_bytes(first.random()),
+            address: address(sim),
+            vendor: Principal::of_token("vendor", CustomerId::default()),
+            hosts: Mutex::new(BTreeMap::new()),
+            environments: Environments::default(),
+        };
+        for (node, world) in worlds {
+            let host = RelayHost {
+                world,
+                running: None,
+                ending: None,
+            };
+            relays.hosts().insert(node, host);
+            relays.start(node).await;
+        }
+        relays
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, BTreeMap<NodeId, RelayHost>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes an environment for the agent on a host, and gives the token that it enrols
+    /// with.
+    pub(super) async fn enrol(&self, host: &Name) -> EnrolToken {
+        let node = self.any_node().expect("relays serve before agents come");
+        let added = node
+            .control()
+            .add_environment(&self.vendor, host.as_str(), BTreeMap::new())
+            .await;
+        let (environment, token) = added.expect("a host's name is good for an environment");
+        locked(&self.environments).insert(environment.id, host.clone());
+        token.text.parse().expect("a relay writes tokens that are")
+    }
+
+    /// Opens a stream to the agent on a host, at whichever relay has its session.
+    pub(super) async fn open(
+        &self,
+        host: &Name,
+        request: OpenRequest,
+    ) -> Result<(Stream, StreamGuard), StreamReset> {
+        let node = self.node_of(host).or_else(|| self.any_node());
+        let Some(node) = node else {
+            return Err(StreamReset {
+                code: wire::close::ResetCode::EnvironmentOffline,
+                reason: "no relay runs".to_owned(),
+            });
+        };
+        let request = OpenRequest {
+            environment: host.to_string(),
+            ..request
+        };
+        node.sessions().open(&self.vendor, request).await
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        let hosts = self.hosts();
+        let running = hosts.values().filter_map(|host| host.running.as_ref());
+        running
+            .map(|process| process.running.node().clone())
+            .collect()
+    }
+
+    fn any_node(&self) -> Option<Node> {
+        self.nodes().into_iter().next()
+    }
+
+    fn node_of(&self, host: &Name) -> Option<Node> {
+        let environments = locked(&self.environments);
+        let (environment, _) = environments.iter().find(|(_, own)| *own == host)?;
+        let has_it = |node: &Node| node.registry().session(*environment).is_some();
+        self.nodes().into_iter().find(has_it)
+    }
+
+    /// Starts the relay of a host; nothing where it runs already.
+    pub(super) async fn start(&self, node: NodeId) {
+        let (world, ending) = {
+            let mut hosts = self.hosts();
+            let Some(host) = hosts.get_mut(&node).filter(|host| host.running.is_none()) else {
+                return;
+            };
+            (host.world.clone(), host.ending.take())
+        };
+        if let Some(ending) = ending {
+            // Its ports are free only then, as with a service that is restarted.
+            ending.await.ok();
+        }
+        let generation = control::boot(&*self.store, &world).await;
+        let generation = generation.expect("memory counts");
+        let relay = Node::build(self.parts(world.clone(), generation));
+        let listen = |port| self.sim.listen(node, port).expect("the ports are free");
+        let doors = Doors {
+            https: Box::new(listen(HTTPS_PORT)),
+            tunnel_tcp: Box::new(listen(TUNNEL_PORT)),
+            tunnel_udp: self
+                .sim
+                .bind_udp(node, TUNNEL_PORT)
+                .expect("the port is free"),
+        };
+        let running = relay.serve(doors, &tls(&world));
+        let mut watching = JoinSet::new();
+        watching.spawn(watch(
+            node,
+            relay,
+            self.ends.clone(),
+            self.environments.clone(),
+        ));
+        let process = Process { running, watching };
+        if let Some(host) = self.hosts().get_mut(&node) {
+            host.running = Some(process);
+        }
+    }
+
+    fn parts(&self, world: World, generation: u64) -> NodeParts {
+        // Nobody scrapes them; a relay counts all the same.
+        let metrics = Metrics::new(&Series::new(), version::VERSION, version::COMMIT);
+        NodeParts {
+            world,
+            store: self.store.clone(),
+            metrics: Arc::new(metrics.expect("a fresh registry has no series yet")),
+            identity: KeyPair::from_seed(&self.identity),
+            generation,
+            farewells: Farewells::none(),
+            name: "relay".to_owned(),
+            address: self.address.clone(),
+            agent_image: "sternline-agent".to_owned(),
+            token_validity: TOKEN_VALIDITY,
+            asks_figures: false,
+            is_severable: true,
+        }
+    }
+
+    /// The host is gone: what ran on it, runs no more, and says nothing.
+    pub(super) fn crash(&self, node: NodeId) {
+        if let Some(host) = self.hosts().get_mut(&node) {
+            host.running = None;
+            if let Some(ending) = host.ending.take() {
+                ending.abort();
+            }
+        }
+        self.ends.relay_is_gone(node);
+    }
+
+    /// Asks the relay of a host to end; it drains on its own.
+    pub(super) fn stop(&self, node: NodeId) {
+        let mut hosts = self.hosts();
+        let Some(host) = hosts.get_mut(&node) else {
+            return;
+        };
+        if let Some(process) = host.running.take() {
+            let ends = self.ends.clone();
+            host.ending = Some(tokio::spawn(async move {
+                let watching = process.watching;
+                process
+                    .running
+                    .drain(DRAIN, std::future::pending::<()>)
+                    .await;
+                drop(watching);
+                ends.relay_is_gone(node);
+            }));
+        }
+    }
+
+    /// Ends every relay, and waits until they have.
+    pub(super) async fn stop_all(&self) {
+        let nodes: Vec<NodeId> = self.hosts().keys().copied().collect();
+        for node in &nodes {
+            self.stop(*node);
+        }
+        for node in &nodes {
+            let ending = self
+                .hosts()
+                .get_mut(node)
+                .and_then(|host| host.ending.take());
+            if let Some(ending) = ending {
+                ending.await.ok();
+            }
+        }
+    }
+}
+
+/// Tells of every session that comes to a relay, or goes.
+async fn watch(at: NodeId, relay: Node, ends: Arc<Ends>, environments: Environments) {
+    let mut changes = relay.registry().changes();
+    loop {
+        let live = relay.registry().live_agents();
+        let sessions = locked(&environments);
+        let sessions = live.into_iter().filter_map(|agent| {
+            let host = sessions.get(&agent.environment)?;
+            Some((host.clone(), agent.session.id().to_string()))
+        });
+        ends.relay_has(at, sessions.collect());
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Where agents are told to find the relay: by its name, where it has one.
+fn address(sim: &Sim) -> RelayAddress {
+    let host = sim.with_network(|network| {
+        let mut hosts = network.scenario().hosts.iter();
+        let relay = hosts.find(|host| host.runs == Role::Relay);
+        let relay = relay.expect("`check` wants a relay");
+        let name = relay.names.first().map(|name| name.as_str().to_owned());
+        name.or_else(|| Some(relay.addresses.first()?.addr().to_string()))
+            .unwrap_or_default()
+    });
+    RelayAddress {
+        host,
+        tunnel_port: TUNNEL_PORT,
+        https_port: HTTPS_PORT,
+    }
+}
+
+/// Keys are made once a process: agents pin the relay's identity, and no certificate.
+fn tls(world: &World) -> DoorTls {
+    static MADE: OnceLock<(CertificateDer<'static>, Vec<u8>)> = OnceLock::new();
+    let (certificate, key) = MADE.get_or_init(|| {
+        let made = rcgen::generate_simple_self_signed(vec!["relay.example.com".to_owned()]);
+        let made = made.expect("a name of a certificate");
+        (made.cert.der().clone(), made.signing_key.serialize_der())
+    });
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone()));
+    DoorTls::from_der(vec![certificate.clone()], key, &world.clock)
+        .expect("the key is the certificate's")
+}
