@@ -1,7 +1,7 @@
 //! Ports on the relay's host that lead to a target at an agent.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -31,7 +31,7 @@ pub struct Exposures {
     world: World,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
-    open: Mutex<HashMap<ExposureId, CancellationToken>>,
+    open: Mutex<BTreeMap<ExposureId, CancellationToken>>,
     tasks: TaskTracker,
 }
 
@@ -49,11 +49,16 @@ impl Exposures {
 
     /// Closes every port, and waits until what came in has ended.
     pub async fn stop_all(&self) {
-        for (_, stop) in self.open().drain() {
-            stop.cancel();
-        }
+        self.close_all();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Closes every port, and waits for nobody.
+    pub fn close_all(&self) {
+        for stop in std::mem::take(&mut *self.open()).into_values() {
+            stop.cancel();
+        }
     }
 
     /// Ports that are open.
@@ -61,7 +66,7 @@ impl Exposures {
         self.open().len()
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<ExposureId, CancellationToken>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<ExposureId, CancellationToken>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -81,8 +86,9 @@ impl Port {
         let permits = Arc::new(Semaphore::new(EXPOSURE_CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
                 () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
             };
             let tcp = match accepted {
                 Ok((tcp, _)) => tcp,
@@ -101,8 +107,9 @@ impl Port {
             let connected = self.metrics.exposure_connected();
             self.tasks.spawn(async move {
                 tokio::select! {
-                    () = port.lead(tcp) => {}
+                    biased;
                     () = port.stop.cancelled() => {}
+                    () = port.lead(tcp) => {}
                 }
                 drop((permit, connected));
             });

@@ -31,7 +31,8 @@ const FAREWELL_BYTES: usize = 16;
 /// See the module.
 #[derive(Debug)]
 pub struct Farewells {
-    file: File,
+    /// `None`: nobody is told.
+    file: Option<File>,
     places: Mutex<Places>,
 }
 
@@ -80,18 +81,27 @@ impl Farewells {
         }
         file.set_len(0)?;
         let farewells = Self {
-            file,
+            file: Some(file),
             places: Mutex::default(),
         };
         Ok((Arc::new(farewells), orphans))
+    }
+
+    /// Keeps nothing, for a relay without a disk: agents find out by their heartbeats.
+    pub fn none() -> Arc<Self> {
+        Arc::new(Self {
+            file: None,
+            places: Mutex::default(),
+        })
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what to tell a peer. `None`: the file is full, or the disk is.
+    /// Keeps what to tell a peer. `None`: there is no file, or it is full, or the disk is.
     pub fn keep(self: &Arc<Self>, remote: SocketAddr, farewell: Farewell) -> Option<Place> {
+        self.file.as_ref()?;
         let mut places = self.places();
         let index = match places.free.pop() {
             Some(index) => index,
@@ -112,8 +122,11 @@ impl Farewells {
 
 impl Place {
     fn write(&self, record: &[u8; RECORD_BYTES]) -> bool {
+        let Some(file) = &self.farewells.file else {
+            return false;
+        };
         let at = u64::from(self.index) * RECORD_BYTES as u64;
-        let written = self.farewells.file.write_all_at(record, at);
+        let written = file.write_all_at(record, at);
         if let Err(error) = &written {
             debug!(%error, "a farewell is not kept");
         }
@@ -199,6 +212,13 @@ mod tests {
         assert!(none.is_empty() && again.is_empty());
         assert_eq!(remotes(&orphans), ["192.0.2.2:2", "[2001:db8::3]:3"]);
         assert_eq!(orphans[0].farewell.expose(), FAREWELL.expose());
+    }
+
+    #[test]
+    fn without_a_file_nobody_is_kept() {
+        let kept = Farewells::none().keep("192.0.2.1:1".parse().unwrap(), FAREWELL);
+
+        assert!(kept.is_none());
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod tasks;
 #[path = "../../packaging/version.rs"]
 pub mod version;
 
@@ -27,6 +28,8 @@ pub mod listener;
 pub mod tunnel_path;
 
 pub mod http;
+
+pub mod node;
 
 pub mod cli;
 

@@ -90,8 +90,10 @@ pub async fn run_tunnel_quic(
     let endpoint = tunnel::quic::server(socket, tls, &secret)?;
     loop {
         let incoming = tokio::select! {
-            incoming = endpoint.accept() => incoming,
+            // Told to stop, it takes nobody, however many come.
+            biased;
             () = stop.cancelled() => None,
+            incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
         let Some(permit) = permit(&sessions, &permits) else {
@@ -216,6 +218,7 @@ impl Door {
             .with_upgrades();
         tokio::pin!(connection);
         let result = tokio::select! {
+            biased;
             result = connection.as_mut() => result,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
@@ -242,8 +245,10 @@ async fn accept(
 ) -> Option<(BoxIo, SocketAddr)> {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            // Told to stop, it takes nobody, however many come.
+            biased;
             () = stop.cancelled() => return None,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok(accepted) => return Some(accepted),

@@ -6,7 +6,7 @@
 //! guard takes out what it put in and nothing newer.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -14,12 +14,13 @@ use std::{
 
 use jiff::Timestamp;
 use prost::Message as _;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tunnel::{Session, World};
 use wire::{
     close::CloseCode,
     frame::Goaway,
-    id::{EnvironmentId, Epoch, SessionId},
+    id::{AgentId, EnvironmentId, Epoch, SessionId},
     message::{AgentFigures, AgentReport, ReconnectWindow, control},
 };
 
@@ -38,15 +39,18 @@ pub struct Registry {
     world: World,
     metrics: Arc<Metrics>,
     live: Mutex<Live>,
+    /// How often a session has come or gone.
+    changes: watch::Sender<u64>,
 }
 
+/// In the order of their keys: who is told first is the same in every run over the same dice.
 #[derive(Debug, Default)]
 struct Live {
     /// Boxed: a table is up to half empty.
-    agents: HashMap<EnvironmentId, Box<Agent>>,
+    agents: BTreeMap<EnvironmentId, Box<Agent>>,
     /// Environments whose agent is gone, for as long as it is.
-    absences: HashMap<EnvironmentId, Absence>,
-    operators: HashMap<SessionId, Operator>,
+    absences: BTreeMap<EnvironmentId, Absence>,
+    operators: BTreeMap<SessionId, Operator>,
 }
 
 /// What the relay knows of an agent's session.
@@ -54,12 +58,29 @@ struct Live {
 pub struct AgentFacts {
     /// Whose it is.
     pub environment: EnvironmentId,
+    /// Who has it.
+    pub agent: AgentId,
     /// Fences it.
     pub epoch: Epoch,
     /// Where it comes from.
     pub remote: SocketAddr,
     /// Program and version.
     pub software: String,
+}
+
+/// An agent's session that is live at this moment.
+#[derive(Debug, Clone)]
+pub struct LiveAgent {
+    /// Whose it is.
+    pub environment: EnvironmentId,
+    /// Who has it.
+    pub agent: AgentId,
+    /// Fences it.
+    pub epoch: Epoch,
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// The session itself: its id, its transport, how it fares.
+    pub session: Session,
 }
 
 #[derive(Debug)]
@@ -106,6 +127,7 @@ impl Registry {
             world,
             metrics,
             live: Mutex::default(),
+            changes: watch::Sender::new(0),
         })
     }
 
@@ -142,6 +164,7 @@ impl Registry {
         let superseded = live.agents.insert(environment, agent);
         let absence = live.absences.remove(&environment);
         drop(live);
+        self.note_change();
         let now = self.world.clock.now();
         let gap = match (&superseded, absence) {
             (Some(_), _) => Some(Duration::ZERO),
@@ -174,6 +197,7 @@ impl Registry {
                 guard,
             },
         );
+        self.note_change();
         Registration {
             registry: Arc::clone(self),
             entry: Entry::Operator(id),
@@ -186,6 +210,29 @@ impl Registry {
             .agents
             .get(&environment)
             .map(|agent| agent.session.clone())
+    }
+
+    /// Every agent's session that is live, by environment.
+    pub fn live_agents(&self) -> Vec<LiveAgent> {
+        let live = self.live();
+        let agents = live.agents.values().map(|agent| LiveAgent {
+            environment: agent.facts.environment,
+            agent: agent.facts.agent,
+            epoch: agent.facts.epoch,
+            remote: agent.facts.remote,
+            session: agent.session.clone(),
+        });
+        agents.collect()
+    }
+
+    /// Changes whenever a session has come or gone: for who would otherwise have to look
+    /// again and again.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn note_change(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// How full the live sessions are. Each is asked for sums that it keeps.
@@ -217,6 +264,7 @@ impl Registry {
         let mut told = Duration::ZERO;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RECONNECT_WINDOW_TOLD_EVERY) => {}
             }
@@ -318,6 +366,7 @@ impl Drop for Registration {
                 drop(gone);
             }
         }
+        self.registry.note_change();
     }
 }
 

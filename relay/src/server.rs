@@ -1,15 +1,16 @@
-//! The composition root: builds every part, runs them, and drains.
+//! The composition root: puts files, sockets and signals around a [`Node`], runs it, and
+//! drains it.
 //!
 //! ```text
 //! Starting ──all ports bound──► Serving ──TERM, INT──► Draining ──► stopped
 //!                                  └── a listener fails ──┘  (and the exit code says so)
 //! ```
 
+mod beside;
 mod bind;
 mod command;
 mod drain;
 mod pulse;
-mod running;
 mod secret;
 mod sockets;
 
@@ -18,39 +19,33 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use prometheus::Registry as Series;
 use serde_json::json;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tracing::info;
 use tunnel::{KeyPair, Notifier, World};
 use wire::token::RelayAddress;
 
-pub use self::{bind::BindError, command::main, secret::SecretError};
 use self::{
+    beside::Beside,
     drain::{Signals, Told},
-    running::Running,
     sockets::{Addresses, Sockets},
 };
+pub use self::{bind::BindError, command::main, secret::SecretError};
+pub use crate::node::{COMMIT, VERSION};
 use crate::{
     config::Config,
-    control::{self, Control, Error, Parts, RelayFacts, Sources},
+    control::{self, Error},
     data_dir::{DataDir, DataDirError, QUIC_PEERS, RUN, STORE},
-    expose::Exposures,
     farewell::{Farewells, Orphan},
     http::{Health, Phase},
     log,
-    metrics::{Doorway, Metrics, Reading},
-    registry::Registry,
-    session::{SessionParts, Sessions},
+    metrics::{Doorway, Metrics},
+    node::{Doors, DrainOptions, FAREWELL, Node, NodeParts},
     store::{StoreError, sqlite::SqliteStore, timed::TimedStore},
     tls::{ServerTls, TlsError},
 };
 
-/// The release of this program.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The commit that this program was built from.
-pub const COMMIT: &str = env!("STERNLINE_COMMIT");
-
-/// What a stop takes beside drain and farewell: closing the store.
+/// What a stop takes beside drain and farewell: what runs beside the node, and closing the
+/// store.
 const END: Duration = Duration::from_secs(5);
 
 /// Why a relay does not start or run. Says what a person can do.
@@ -112,35 +107,31 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new(&series, VERSION, COMMIT)?);
     log::watch_panics(metrics.clone());
     let foundation = Foundation::build(&data_dir, &world, &metrics).await?;
-    let tls = Arc::new(ServerTls::new(
-        config.tls.clone(),
-        data_dir.clone(),
-        now(&world),
-    )?);
+    let store = foundation.store.clone();
+    let tls = ServerTls::new(config.tls.clone(), data_dir.clone(), world.clock.clone())?;
+    let tls = Arc::new(tls);
     let sockets = Sockets::bind(&config)?;
     let (farewells, orphans) = open_farewells(&data_dir)?;
     let socket = share(&sockets.tunnel_udp)?;
     let addresses = sockets.addresses;
-    let relay = Relay::build(
-        &config,
-        &world,
-        (foundation, farewells),
-        &metrics,
-        addresses,
-    );
+    let parts = foundation.into_parts(&config, (world, metrics.clone()), farewells, addresses);
+    let node = Node::build(parts);
+    metrics.watch_accept_queue(Doorway::Https, addresses.https);
+    metrics.watch_accept_queue(Doorway::TunnelTcp, addresses.tunnel);
     let (phase, watched) = watch::channel(Phase::Starting);
     let health = Health {
         registry: series,
         metrics: metrics.clone(),
         phase: watched,
-        control: relay.control.clone(),
+        control: node.control().clone(),
         shows_environments: config.metrics_by_environment,
     };
 
-    let mut running = Running::start(&relay, &tls, &metrics, sockets, health);
-    running.tell(socket, orphans);
-    relay.control.open_exposures().await?;
-    running.keep_exposures(&relay.control);
+    let (doors, listener) = open(sockets, &metrics)?;
+    let mut running = node.serve(doors, tls.doors());
+    let mut beside = Beside::start(listener, health, &tls, &metrics);
+    beside.tell(socket, orphans);
+    node.control().open_exposures().await?;
     write_run_file(&data_dir, addresses, &config.public_name)?;
     phase.send_replace(Phase::Serving);
     notifier.ready();
@@ -153,19 +144,49 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         "relay serves"
     );
 
-    let told = tokio::select! {
-        told = drain::until_told(&mut signals, &mut running.parts, &running.reload) => told,
-        never = pulse::keep_telling(&notifier, &relay.registry) => match never {},
+    let reload = beside.reload.clone();
+    let ended = async {
+        tokio::select! {
+            part = running.ended() => part,
+            part = beside.ended() => part,
+        }
     };
-    notifier.stopping(config.drain_timeout + drain::FAREWELL + END);
+    let told = tokio::select! {
+        told = drain::until_told(&mut signals, ended, &reload) => told,
+        never = pulse::keep_telling(&notifier, node.registry()) => match never {},
+    };
+    notifier.stopping(config.drain_timeout + FAREWELL + END);
     phase.send_replace(Phase::Draining);
-    drain::drain(&config, &mut signals, &relay, running).await;
-    relay.store.close().await;
+    let options = DrainOptions {
+        timeout: config.drain_timeout,
+        reconnect_window: config.reconnect_window,
+    };
+    let hurried = async || signals.stop().await;
+    running.drain(options, hurried).await;
+    beside.finish().await;
+    store.close().await;
     data_dir.remove(RUN)?;
     match told {
         Told::Signal(_) => Ok(()),
         Told::Ended(part) => Err(ServeError::Ended(part)),
     }
+}
+
+/// The bound sockets as doors of a node, and the listener beside them.
+fn open(sockets: Sockets, metrics: &Arc<Metrics>) -> Result<(Doors, TcpListener), ServeError> {
+    let counted = metrics.clone();
+    let tunnel_udp = tunnel::socket::accepting(sockets.tunnel_udp, move |datagrams| {
+        counted.refused_many("not_quic", datagrams);
+    });
+    let doors = Doors {
+        https: Box::new(sockets.https),
+        tunnel_tcp: Box::new(sockets.tunnel_tcp),
+        tunnel_udp: tunnel_udp.map_err(|source| ServeError::System {
+            what: "serve the tunnel's UDP socket",
+            source,
+        })?,
+    };
+    Ok((doors, sockets.metrics))
 }
 
 /// The tunnel's UDP socket once more, for farewells.
@@ -182,10 +203,6 @@ fn open_farewells(data_dir: &DataDir) -> Result<(Arc<Farewells>, Vec<Orphan>), S
         what: "open the file of QUIC's peers in the data directory",
         source,
     })
-}
-
-fn now(world: &World) -> jiff::Timestamp {
-    Sources::now(world)
 }
 
 /// What must be there before anything can listen.
@@ -223,33 +240,22 @@ impl Foundation {
             generation,
         })
     }
-}
 
-/// The parts that listeners and use cases share.
-#[derive(Debug)]
-struct Relay {
-    control: Arc<Control>,
-    exposures: Arc<Exposures>,
-    registry: Arc<Registry>,
-    sessions: Arc<Sessions>,
-    store: Arc<SqliteStore>,
-}
-
-impl Relay {
-    fn build(
+    fn into_parts(
+        self,
         config: &Config,
-        world: &World,
-        (foundation, farewells): (Foundation, Arc<Farewells>),
-        metrics: &Arc<Metrics>,
+        (world, metrics): (World, Arc<Metrics>),
+        farewells: Arc<Farewells>,
         addresses: Addresses,
-    ) -> Self {
-        let registry = Registry::new(world.clone(), metrics.clone());
-        let exposures = Exposures::new(world.clone(), registry.clone(), metrics.clone());
-        let facts = RelayFacts {
-            version: VERSION,
-            commit: COMMIT,
-            node: config.node.clone(),
-            identity: foundation.identity.public(),
+    ) -> NodeParts {
+        NodeParts {
+            world,
+            store: self.timed,
+            metrics,
+            identity: self.identity,
+            generation: self.generation,
+            farewells,
+            name: config.node.clone(),
             address: RelayAddress {
                 host: config.public_name.clone(),
                 tunnel_port: config
@@ -261,56 +267,10 @@ impl Relay {
             },
             agent_image: config.agent_image.clone(),
             token_validity: config.token_validity,
-        };
-        let parts = Parts {
-            store: foundation.timed,
-            presence: registry.clone(),
-            exposer: exposures.clone(),
-            sources: Arc::new(world.clone()),
-        };
-        let control = Arc::new(Control::new(parts, facts));
-        let sessions = Sessions::new(SessionParts {
-            world: world.clone(),
-            control: control.clone(),
-            registry: registry.clone(),
-            metrics: metrics.clone(),
-            identity: foundation.identity,
-            generation: foundation.generation,
-            farewells,
-            node: config.node.clone(),
             asks_figures: config.metrics_by_environment,
-        });
-        let relay = Self {
-            control,
-            exposures,
-            registry,
-            sessions,
-            store: foundation.store,
-        };
-        relay.watch(metrics, addresses);
-        relay
-    }
-}
-
-impl Relay {
-    /// Has the parts asked at each scrape. The metrics own none of them.
-    fn watch(&self, metrics: &Metrics, addresses: Addresses) {
-        let registry = Arc::downgrade(&self.registry);
-        let exposures = Arc::downgrade(&self.exposures);
-        let control = Arc::downgrade(&self.control);
-        metrics.at_scrape(move || {
-            let mut reading = Reading::default();
-            if let Some(registry) = registry.upgrade() {
-                registry.fill_reading(&mut reading);
-            }
-            let listening = exposures.upgrade().map(|open| open.listening());
-            let waiting = control.upgrade().map(|control| control.waiting_exposures());
-            reading.exposures_listening = listening.unwrap_or_default() as u64;
-            reading.exposures_waiting = waiting.unwrap_or_default() as u64;
-            reading
-        });
-        metrics.watch_accept_queue(Doorway::Https, addresses.https);
-        metrics.watch_accept_queue(Doorway::TunnelTcp, addresses.tunnel);
+            // The process takes everything with it.
+            is_severable: false,
+        }
     }
 }
 

@@ -18,10 +18,9 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 use tunnel::{
-    IncomingStream, KeyPair, OpenRequest, Session, World,
+    IncomingStream, KeyPair, OpenRequest, Session, Stream, StreamReset, World,
     handshake::{Connection, ConnectionError},
     session::Observe,
 };
@@ -36,11 +35,12 @@ use wire::{
 };
 
 use crate::{
-    control::{Admitted, AgentCredential, AgentHello, Control, Principal},
+    control::{Admitted, AgentCredential, AgentHello, Control, Drain, Principal},
     farewell::Farewells,
     limits::{AGENT_FIGURES_INTERVAL, HANDSHAKES_MAX},
-    metrics::{Direction, Doorway, Metrics, Origin, Role},
+    metrics::{Direction, Doorway, Metrics, Origin, Role, StreamGuard},
     registry::{AgentFacts, Registration, Registry},
+    tasks::Tasks,
 };
 
 /// Serves every session of this node.
@@ -48,7 +48,7 @@ use crate::{
 pub struct Sessions {
     parts: SessionParts,
     counter: AtomicU64,
-    tasks: TaskTracker,
+    tasks: Tasks,
     /// For handshakes of tunnels that came by way of HTTPS, where the connection's
     /// own permit ends with the switch.
     path_handshakes: Arc<Semaphore>,
@@ -75,6 +75,8 @@ pub struct SessionParts {
     pub node: String,
     /// Whether agents are asked for their figures.
     pub asks_figures: bool,
+    /// Whether sessions can be [severed](Sessions::sever).
+    pub is_severable: bool,
 }
 
 /// Serves a session until its end. Of its own, so that what the handshake needed, some
@@ -109,18 +111,30 @@ impl Sessions {
         parts
             .metrics
             .watch_slots(door, &path_handshakes, HANDSHAKES_MAX);
+        let tasks = Tasks::new(parts.is_severable);
         Arc::new(Self {
             parts,
             counter: AtomicU64::new(0),
-            tasks: TaskTracker::new(),
+            tasks,
             path_handshakes,
         })
     }
 
     /// Every task that serves a connection or a stream; closed and waited for when
     /// the relay ends.
-    pub const fn tasks(&self) -> &TaskTracker {
+    pub const fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    /// Ends every session and every task at once, as if the process were gone: nobody is
+    /// told. Nothing where that was not asked for.
+    pub fn sever(&self) {
+        if self.parts.is_severable {
+            // Who holds a session sees its end; its driver says no word of it any more.
+            let sessions: &dyn Drain = &*self.parts.registry;
+            sessions.close_all(CloseCode::Shutdown, "the relay is gone");
+            self.tasks.sever();
+        }
     }
 
     /// Keys what QUIC must recognise after a restart: derived from the identity, so
@@ -359,6 +373,7 @@ impl Sessions {
                 let guard = self.parts.metrics.session_opened(transport, Role::Agent);
                 let facts = AgentFacts {
                     environment: agent.environment_id,
+                    agent: agent.agent_id,
                     epoch,
                     remote,
                     software,
@@ -411,39 +426,17 @@ impl Sessions {
     /// Joins an operator's stream to one of the environment that it names.
     async fn forward(&self, principal: &Principal, mut incoming: IncomingStream) {
         let metrics = &self.parts.metrics;
-        let target = incoming.open.target.clone();
-        let session = match self.reach(principal, &incoming.open.environment).await {
-            Ok(session) => session,
-            Err((code, reason)) => {
-                metrics.reset(code);
-                return incoming.reject(code, &reason);
-            }
-        };
-        let (kind, started) = (target.kind(), self.parts.world.clock.now());
-        let _open = metrics.stream_opened(Origin::Operator, kind);
         let request = OpenRequest {
-            environment: String::new(),
-            target,
-            principal: principal.name().to_owned(),
+            environment: std::mem::take(&mut incoming.open.environment),
+            target: incoming.open.target.clone(),
+            principal: String::new(),
             request_id: incoming.open.request_id,
             first_bytes: incoming.take_first_bytes(OPEN_BYTES_MAX),
         };
-        metrics.bytes(Direction::Sent, request.first_bytes.len() as u64);
-        let mut far = match session.open(request).await {
-            Ok(far) => far,
-            Err(error) => {
-                metrics.reset(ResetCode::EnvironmentOffline);
-                return incoming.reject(ResetCode::EnvironmentOffline, &error.to_string());
-            }
+        let (far, _open) = match self.open(principal, request).await {
+            Ok(reached) => reached,
+            Err(reset) => return incoming.reject(reset.code, &reset.reason),
         };
-        let answer = far.accepted().await;
-        let now = self.parts.world.clock.now();
-        let after = now.saturating_duration_since(started);
-        metrics.stream_answered(kind, answer.is_ok(), after);
-        if let Err(reset) = answer {
-            metrics.reset(reset.code);
-            return incoming.reject(reset.code, &reset.reason);
-        }
         let near = incoming.accept();
         let count = |bytes, is_forth| {
             let direction = if is_forth {
@@ -456,6 +449,47 @@ impl Sessions {
         if let Err(reset) = tunnel::splice::join(near, far, count).await {
             metrics.reset(reset.code);
         }
+    }
+
+    /// Opens a stream to a target at an agent, and waits until the agent has reached it:
+    /// what every open of an operator comes to. The request's environment is looked up for
+    /// the principal, and the agent is told who that is.
+    ///
+    /// The stream is counted as open for as long as the guard is kept.
+    ///
+    /// # Errors
+    ///
+    /// What the opener of the stream is told: there is no such environment, it is offline, or
+    /// the agent's own reason.
+    pub async fn open(
+        &self,
+        principal: &Principal,
+        request: OpenRequest,
+    ) -> Result<(Stream, StreamGuard), StreamReset> {
+        let metrics = &self.parts.metrics;
+        let failed = |code, reason: String| {
+            metrics.reset(code);
+            StreamReset { code, reason }
+        };
+        let reached = self.reach(principal, &request.environment).await;
+        let session = reached.map_err(|(code, reason)| failed(code, reason))?;
+        let (kind, started) = (request.target.kind(), self.parts.world.clock.now());
+        let open = metrics.stream_opened(Origin::Operator, kind);
+        let request = OpenRequest {
+            environment: String::new(),
+            principal: principal.name().to_owned(),
+            ..request
+        };
+        metrics.bytes(Direction::Sent, request.first_bytes.len() as u64);
+        let opened = session.open(request).await;
+        let mut stream =
+            opened.map_err(|error| failed(ResetCode::EnvironmentOffline, error.to_string()))?;
+        let answer = stream.accepted().await;
+        let now = self.parts.world.clock.now();
+        let after = now.saturating_duration_since(started);
+        metrics.stream_answered(kind, answer.is_ok(), after);
+        answer.map_err(|reset| failed(reset.code, reset.reason))?;
+        Ok((stream, open))
     }
 
     /// The session of an environment that the principal may reach.

@@ -23,6 +23,7 @@ use crate::{
 
 #[cfg(test)]
 mod contract;
+pub mod memory;
 pub mod sqlite;
 pub mod timed;
 

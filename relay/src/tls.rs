@@ -20,13 +20,15 @@ use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
+    sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use tunnel::{tls::TimeOfDay, world::Clock};
 
 use self::load::Loaded;
 use crate::{
@@ -83,7 +85,8 @@ pub enum TlsError {
         /// Why.
         reason: String,
     },
-    /// The TLS library refuses its own configuration, which only a bug can cause.
+    /// The TLS library refuses what it is given: its own configuration, which only a bug can
+    /// cause, or a certificate in memory.
     #[error("cannot set up TLS: {0}")]
     Library(#[from] rustls::Error),
 }
@@ -92,9 +95,49 @@ pub enum TlsError {
 pub struct ServerTls {
     source: TlsSource,
     data_dir: Arc<DataDir>,
+    clock: Arc<dyn Clock>,
     current: Arc<Current>,
-    tcp: Arc<ServerConfig>,
-    quic: Arc<ServerConfig>,
+    doors: DoorTls,
+}
+
+/// TLS at a relay's doors.
+#[derive(Debug, Clone)]
+pub struct DoorTls {
+    /// For HTTPS and for WebSocket, on TCP.
+    pub tcp: Arc<ServerConfig>,
+    /// For QUIC.
+    pub quic: Arc<ServerConfig>,
+}
+
+impl DoorTls {
+    /// With one certificate and its chain, for as long as the doors are open. No file is
+    /// read, and it is the clock that says what time it is.
+    ///
+    /// # Errors
+    ///
+    /// The key is none that TLS can use, or does not belong to the certificate.
+    pub fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let certified_key = CertifiedKey::from_der(chain, key, &provider)?;
+        let certificate = Arc::new(SingleCertAndKey::from(certified_key));
+        Self::of(&provider, &certificate, clock)
+    }
+
+    fn of<C: ResolvesServerCert + 'static>(
+        provider: &Arc<CryptoProvider>,
+        certificate: &Arc<C>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, TlsError> {
+        let config = |alpn| server_config(provider, certificate.clone(), clock, alpn);
+        Ok(Self {
+            tcp: Arc::new(config(ALPN_HTTPS)?),
+            quic: Arc::new(config(ALPN_QUIC)?),
+        })
+    }
 }
 
 impl ServerTls {
@@ -106,8 +149,9 @@ impl ServerTls {
     pub fn new(
         source: TlsSource,
         data_dir: Arc<DataDir>,
-        now: Timestamp,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, TlsError> {
+        let now = time_of_day(&*clock);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let loaded = match &source {
             TlsSource::Files { certificate, key } => load::from_files(certificate, key, &provider)?,
@@ -119,25 +163,19 @@ impl ServerTls {
         let current = Arc::new(Current {
             loaded: ArcSwap::from_pointee(loaded),
         });
-        let tcp = Arc::new(server_config(&provider, &current, ALPN_HTTPS)?);
-        let quic = Arc::new(server_config(&provider, &current, ALPN_QUIC)?);
+        let doors = DoorTls::of(&provider, &current, &clock)?;
         Ok(Self {
             source,
             data_dir,
+            clock,
             current,
-            tcp,
-            quic,
+            doors,
         })
     }
 
-    /// For HTTPS and for WebSocket, on TCP.
-    pub fn tcp_config(&self) -> Arc<ServerConfig> {
-        self.tcp.clone()
-    }
-
-    /// For QUIC.
-    pub fn quic_config(&self) -> Arc<ServerConfig> {
-        self.quic.clone()
+    /// For the relay's doors.
+    pub const fn doors(&self) -> &DoorTls {
+        &self.doors
     }
 
     /// When the certificate in use ends.
@@ -152,7 +190,7 @@ impl ServerTls {
     ///
     /// Where the changed files cannot be used; the former certificate stays in use.
     pub fn refresh(&self, now: Timestamp) -> Result<bool, TlsError> {
-        let provider = self.tcp.crypto_provider();
+        let provider = self.doors.tcp.crypto_provider();
         let loaded = match &self.source {
             TlsSource::Files { certificate, key } => load::from_files(certificate, key, provider)?,
             TlsSource::Own { public_name } => {
@@ -181,15 +219,16 @@ impl ServerTls {
         let mut warned_at = None;
         loop {
             metrics.certificate_expires(self.expires_at().as_second());
-            self.warn_of_expiry(Timestamp::now(), &mut warned_at);
+            self.warn_of_expiry(time_of_day(&*self.clock), &mut warned_at);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = asked.notified() => told.clear(),
                 () = tokio::time::sleep(CERTIFICATE_POLL) => {}
             }
             let tls = self.clone();
-            let refreshed =
-                tokio::task::spawn_blocking(move || tls.refresh(Timestamp::now())).await;
+            let refresh = move || tls.refresh(time_of_day(&*tls.clock));
+            let refreshed = tokio::task::spawn_blocking(refresh).await;
             match refreshed {
                 Ok(Ok(changed)) => {
                     told.clear();
@@ -243,15 +282,21 @@ pub fn check_files(certificate: &Path, key: &Path) -> Result<(), TlsError> {
     load::from_files(certificate, key, &aws_lc_rs::default_provider()).map(|_| ())
 }
 
+fn time_of_day(clock: &dyn Clock) -> Timestamp {
+    Timestamp::from_second(clock.unix_seconds()).unwrap_or(Timestamp::MAX)
+}
+
 fn server_config(
     provider: &Arc<CryptoProvider>,
-    current: &Arc<Current>,
+    certificate: Arc<dyn ResolvesServerCert>,
+    clock: &Arc<dyn Clock>,
     alpn: &[u8],
 ) -> Result<ServerConfig, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(provider.clone())
+    let time = Arc::new(TimeOfDay::of(clock));
+    let mut config = ServerConfig::builder_with_details(provider.clone(), time)
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
-        .with_cert_resolver(current.clone());
+        .with_cert_resolver(certificate);
     config.alpn_protocols = vec![alpn.to_vec()];
     // Agents reconnect rarely and in bulk: remembering sessions for them would cost
     // memory and two records each, and save nothing while a table of 256 overflows.

@@ -422,9 +422,10 @@ impl Route {
     }
 
     fn tls(&self, alpn: &[u8]) -> rustls::ClientConfig {
+        let clock = &self.world.clock;
         match &self.trust {
-            Trust::Identity(_) => tls::identity_client(alpn, &self.seen),
-            Trust::Certificates(roots) => tls::certificate_client(alpn, roots),
+            Trust::Identity(_) => tls::identity_client(alpn, &self.seen, clock),
+            Trust::Certificates(roots) => tls::certificate_client(alpn, roots, clock),
         }
     }
 

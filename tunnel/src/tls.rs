@@ -4,15 +4,21 @@
 //! TLS exporter in the session's handshake, so that certificates come and go. The
 //! certificate is kept all the same, because its issuer names an interceptor.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs},
     pki_types::{CertificateDer, ServerName, UnixTime},
+    time_provider::TimeProvider,
     version::TLS13,
 };
+
+use crate::world::Clock;
 
 /// ALPN of the WebSocket transports: an ordinary web connection to anybody between.
 pub const ALPN_HTTP: &[u8] = b"http/1.1";
@@ -23,6 +29,33 @@ pub const ALPN_QUIC: &[u8] = b"sternline/1";
 /// The provider with the hybrid post-quantum key exchange first.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The time of day as TLS asks for it, by the world's clock.
+#[derive(Debug)]
+pub struct TimeOfDay(Arc<dyn Clock>);
+
+impl TimeOfDay {
+    /// By this clock.
+    pub fn of(clock: &Arc<dyn Clock>) -> Self {
+        Self(Arc::clone(clock))
+    }
+
+    fn since_1970(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.0.unix_seconds()).unwrap_or_default())
+    }
+}
+
+impl TimeProvider for TimeOfDay {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.since_1970()))
+    }
+}
+
+impl quinn::TimeSource for TimeOfDay {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + self.since_1970()
+    }
 }
 
 /// Remembers the certificate that the other end of one connection showed.
@@ -51,13 +84,17 @@ impl SeenCertificate {
 /// # Panics
 ///
 /// Never: TLS 1.3 is what the provider is for.
-pub fn identity_client(alpn: &[u8], seen: &SeenCertificate) -> ClientConfig {
+pub fn identity_client(
+    alpn: &[u8],
+    seen: &SeenCertificate,
+    clock: &Arc<dyn Clock>,
+) -> ClientConfig {
     let provider = provider();
     let verifier = AnyCertificate {
         algorithms: provider.signature_verification_algorithms,
         seen: seen.clone(),
     };
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(TimeOfDay::of(clock)))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3")
         .dangerous()
@@ -72,8 +109,12 @@ pub fn identity_client(alpn: &[u8], seen: &SeenCertificate) -> ClientConfig {
 /// # Panics
 ///
 /// Never: TLS 1.3 is what the provider is for.
-pub fn certificate_client(alpn: &[u8], roots: &Arc<RootCertStore>) -> ClientConfig {
-    let mut config = ClientConfig::builder_with_provider(provider())
+pub fn certificate_client(
+    alpn: &[u8],
+    roots: &Arc<RootCertStore>,
+    clock: &Arc<dyn Clock>,
+) -> ClientConfig {
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(TimeOfDay::of(clock)))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3")
         .with_root_certificates(Arc::clone(roots))

@@ -13,7 +13,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-pub use quinn::AsyncUdpSocket;
+/// A UDP socket, and what it is made of: for a world that brings its own.
+pub use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{RecvMeta, Transmit},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixStream},
@@ -68,6 +72,13 @@ impl Listen for TcpListener {
         // A socket that is dead already fails at its first byte.
         let _tuned = tune_tcp(&stream);
         Ok((Box::new(stream), remote))
+    }
+}
+
+#[async_trait]
+impl<L: Listen + ?Sized> Listen for Box<L> {
+    async fn accept(&self) -> io::Result<(BoxIo, SocketAddr)> {
+        (**self).accept().await
     }
 }
 

@@ -55,7 +55,7 @@ pub struct RunArguments {
 
 /// Where to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Worlds {
+pub(super) enum Worlds {
     /// Virtual time, simulated hosts
     Sim,
     /// The real kernel and the release programs

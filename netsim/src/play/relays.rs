@@ -16,7 +16,7 @@ use relay::{
     limits::RECONNECT_WINDOW_MIN,
     metrics::{Metrics, StreamGuard},
     node::{Doors, DrainOptions, Node, NodeParts, Running},
-    store::{Store, memory::MemoryStore},
+    store::memory::MemoryStore,
     tls::DoorTls,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -120,7 +120,7 @@ impl Relays {
             .add_environment(&self.vendor, host.as_str(), BTreeMap::new())
             .await;
         let (environment, token) = added.expect("a host's name is good for an environment");
-        locked(&self.environments).insert(environment.id, host.clone());
+        locked(&self.environments).insert(environment.record.id, host.clone());
         token.text.parse().expect("a relay writes tokens that are")
     }
 
@@ -274,17 +274,22 @@ impl Relays {
 async fn watch(at: NodeId, relay: Node, ends: Arc<Ends>, environments: Environments) {
     let mut changes = relay.registry().changes();
     loop {
-        let live = relay.registry().live_agents();
-        let sessions = locked(&environments);
-        let sessions = live.into_iter().filter_map(|agent| {
-            let host = sessions.get(&agent.environment)?;
-            Some((host.clone(), agent.session.id().to_string()))
-        });
-        ends.relay_has(at, sessions.collect());
+        ends.relay_has(at, sessions(&relay, &environments));
         if changes.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// The sessions that a relay has, by the hosts of their agents.
+fn sessions(relay: &Node, environments: &Environments) -> BTreeMap<Name, String> {
+    let live = relay.registry().live_agents();
+    let environments = locked(environments);
+    let sessions = live.into_iter().filter_map(|agent| {
+        let host = environments.get(&agent.environment)?;
+        Some((host.clone(), agent.session.id().to_string()))
+    });
+    sessions.collect()
 }
 
 /// Where agents are told to find the relay: by its name, where it has one.

@@ -8,7 +8,10 @@ use std::{error::Error as _, fmt, time::Duration};
 use reqwest::{Method, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde_json::Value;
-use tunnel::tls::{ALPN_HTTP, certificate_client};
+use tunnel::{
+    World,
+    tls::{ALPN_HTTP, certificate_client},
+};
 use zeroize::Zeroizing;
 
 use super::{
@@ -65,7 +68,7 @@ impl Client {
                 format!("cannot set up an HTTPS client: {error}"),
             )
         };
-        let tls = certificate_client(ALPN_HTTP, &access.roots);
+        let tls = certificate_client(ALPN_HTTP, &access.roots, &World::real().clock);
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("sternline-relay/", env!("CARGO_PKG_VERSION")))

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     credential::SecretHash,
     id::{CustomerId, ExposureId},
+    metrics::EnvironmentCounts,
 };
 
 macro_rules! suite {
@@ -31,6 +32,8 @@ macro_rules! suite {
             refuses_more_environments_than_the_limit,
             keeps_customers_apart,
             lists_environments_by_name,
+            gives_the_first_environments_by_name_without_their_tags,
+            counts_environments_by_what_is_known_of_them,
             removes_an_environment_with_all_that_hangs_on_it,
             redeems_a_token_once,
             gives_the_same_record_to_the_key_that_redeemed_a_token,
@@ -216,6 +219,39 @@ pub(super) async fn lists_environments_by_name(store: &dyn Store) {
         .map(|e| (e.name.as_str(), e.tags["site"].as_str()))
         .collect();
     assert_eq!(names, [("a", "a"), ("b", "b"), ("c", "c")]);
+}
+
+pub(super) async fn gives_the_first_environments_by_name_without_their_tags(store: &dyn Store) {
+    for (byte, name) in [(1, "c"), (2, "b")] {
+        store
+            .create_environment(environment(byte, name), 10)
+            .await
+            .unwrap();
+    }
+
+    let first = store.first_environments(1).await.unwrap();
+
+    assert_eq!(first.len(), 1);
+    assert_eq!((first[0].name.as_str(), first[0].tags.len()), ("b", 0));
+}
+
+pub(super) async fn counts_environments_by_what_is_known_of_them(store: &dyn Store) {
+    let agent_id = enrolled(store).await;
+    store
+        .create_environment(environment(2, "oslo"), 10)
+        .await
+        .unwrap();
+    let before = store.count_environments().await.unwrap();
+    store.hold_copied(agent_id, at(10)).await.unwrap();
+
+    let after = store.count_environments().await.unwrap();
+
+    let counts = |enrolled, held| EnvironmentCounts {
+        enrolled,
+        held,
+        never_enrolled: 1,
+    };
+    assert_eq!((before, after), (counts(1, 0), counts(0, 1)));
 }
 
 pub(super) async fn removes_an_environment_with_all_that_hangs_on_it(store: &dyn Store) {

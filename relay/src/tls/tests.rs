@@ -14,6 +14,24 @@ fn at_day(day: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + day * DAY).unwrap()
 }
 
+/// A clock that stands.
+#[derive(Debug)]
+struct Standing(Timestamp);
+
+impl Clock for Standing {
+    fn now(&self) -> std::time::Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn unix_seconds(&self) -> i64 {
+        self.0.as_second()
+    }
+}
+
+fn clock(day: i64) -> Arc<dyn Clock> {
+    Arc::new(Standing(at_day(day)))
+}
+
 struct Fixture {
     _root: TempDir,
     dir: Arc<DataDir>,
@@ -30,7 +48,7 @@ impl Fixture {
         let source = TlsSource::Own {
             public_name: name.to_owned(),
         };
-        ServerTls::new(source, self.dir.clone(), at_day(day))
+        ServerTls::new(source, self.dir.clone(), clock(day))
     }
 
     fn text(&self, name: &str) -> Vec<u8> {
@@ -109,7 +127,7 @@ fn a_key_that_was_lost_is_made_again_with_its_certificate() {
 fn a_vendors_certificate_is_taken_up_when_its_files_change() {
     let fixture = Fixture::new();
     let source = fixture.vendor("one.example");
-    let tls = ServerTls::new(source, fixture.dir.clone(), at_day(0)).unwrap();
+    let tls = ServerTls::new(source, fixture.dir.clone(), clock(0)).unwrap();
     let first = served(&tls);
 
     let unchanged = tls.refresh(at_day(0)).unwrap();
@@ -123,12 +141,7 @@ fn a_vendors_certificate_is_taken_up_when_its_files_change() {
 #[test]
 fn files_that_cannot_be_used_leave_the_former_certificate_in_use() {
     let fixture = Fixture::new();
-    let tls = ServerTls::new(
-        fixture.vendor("one.example"),
-        fixture.dir.clone(),
-        at_day(0),
-    )
-    .unwrap();
+    let tls = ServerTls::new(fixture.vendor("one.example"), fixture.dir.clone(), clock(0)).unwrap();
     let first = served(&tls);
 
     fs::write(fixture.dir.file("vendor.crt"), "garbage").unwrap();
@@ -148,7 +161,7 @@ fn a_key_of_another_certificate_is_refused_by_name() {
     let other = KeyPair::generate().unwrap().serialize_pem();
     fs::write(fixture.dir.file("vendor.key"), other).unwrap();
 
-    let refused = ServerTls::new(source, fixture.dir, at_day(0));
+    let refused = ServerTls::new(source, fixture.dir, clock(0));
 
     let text = refused.unwrap_err().to_string();
     assert!(

@@ -67,9 +67,12 @@ impl Mark {
             Word::StreamResumed => Some(Self::Resumed),
             Word::StreamReset => Some(Self::Reset),
             Word::Deployed => Some(Self::Deployed),
-            Word::DeployedTwice | Word::InboundFlow | Word::Listening | Word::Leaked => {
-                Some(Self::Alarm)
-            }
+            Word::Corrupted
+            | Word::DeployedTwice
+            | Word::InboundFlow
+            | Word::Listening
+            | Word::Leaked
+            | Word::Panicked => Some(Self::Alarm),
             Word::Online
             | Word::Offline
             | Word::StreamOpened
