@@ -94,7 +94,8 @@ async fn intercept(
     let name = hello.server_name().unwrap_or(name).to_owned();
     // Whom a company's gateway trusts is not modelled: it takes any certificate, as the
     // product's client does.
-    let mut config = tunnel::tls::identity_client(b"", &SeenCertificate::default());
+    let mut config =
+        tunnel::tls::identity_client(b"", &SeenCertificate::default(), authority.clock());
     config.alpn_protocols = offered(&hello);
     let asked = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
     let connector = TlsConnector::from(Arc::new(config));
