@@ -115,8 +115,10 @@ impl Proxy {
     ) -> Arc<Self> {
         let interceptor = config.intercepts_as.as_ref();
         Arc::new(Self {
-            interceptor: interceptor.map(|name| Authority::new(name.as_str())),
-            portal: config.captive.then(|| Authority::new(portal::NAME)),
+            interceptor: interceptor.map(|name| Authority::new(name.as_str(), &world.clock)),
+            portal: config
+                .captive
+                .then(|| Authority::new(portal::NAME, &world.clock)),
             config: config.clone(),
             world,
             is_captive: Box::new(is_captive),

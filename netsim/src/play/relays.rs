@@ -54,6 +54,7 @@ pub(super) struct Relays {
     vendor: Principal,
     hosts: Mutex<BTreeMap<NodeId, RelayHost>>,
     environments: Environments,
+    by_host: Mutex<BTreeMap<Name, EnvironmentId>>,
 }
 
 /// Hosts of agents by their environments.
@@ -94,6 +95,7 @@ impl Relays {
             vendor: Principal::of_token("vendor", CustomerId::default()),
             hosts: Mutex::new(BTreeMap::new()),
             environments: Environments::default(),
+            by_host: Mutex::default(),
         };
         for (node, world) in worlds {
             let host = RelayHost {
@@ -120,7 +122,11 @@ impl Relays {
             .add_environment(&self.vendor, host.as_str(), BTreeMap::new())
             .await;
         let (environment, token) = added.expect("a host's name is good for an environment");
-        locked(&self.environments).insert(environment.record.id, host.clone());
+        let id = environment.record.id;
+        locked(&self.environments).insert(id, host.clone());
+        let mut by_host = self.by_host.lock().unwrap_or_else(PoisonError::into_inner);
+        by_host.insert(host.clone(), id);
+        drop(by_host);
         token.text.parse().expect("a relay writes tokens that are")
     }
 
@@ -157,9 +163,12 @@ impl Relays {
     }
 
     fn node_of(&self, host: &Name) -> Option<Node> {
-        let environments = locked(&self.environments);
-        let (environment, _) = environments.iter().find(|(_, own)| *own == host)?;
-        let has_it = |node: &Node| node.registry().session(*environment).is_some();
+        let environment = *self
+            .by_host
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(host)?;
+        let has_it = |node: &Node| node.registry().session(environment).is_some();
         self.nodes().into_iter().find(has_it)
     }
 
@@ -278,6 +287,8 @@ async fn watch(at: NodeId, relay: Node, ends: Arc<Ends>, environments: Environme
         if changes.changed().await.is_err() {
             return;
         }
+        // What comes and goes at one moment is looked at once: of a fleet, that is much.
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -10,6 +10,7 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
 };
+use tunnel::{tls::TimeOfDay, world::Clock};
 
 /// See the module.
 pub(super) struct Authority {
@@ -17,11 +18,12 @@ pub(super) struct Authority {
     certificate: CertificateDer<'static>,
     /// Of every certificate that it signs: a key a name would only cost time.
     leaf_key: KeyPair,
+    clock: Arc<dyn Clock>,
 }
 
 impl Authority {
     /// An authority with this name in its certificate.
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str, clock: &Arc<dyn Clock>) -> Self {
         let made = |what| move |error| panic!("{what} is made from nothing but dice: {error}");
         let key = KeyPair::generate().unwrap_or_else(made("a key"));
         let leaf_key = KeyPair::generate().unwrap_or_else(made("a key"));
@@ -35,7 +37,13 @@ impl Authority {
             certificate: certificate.der().clone(),
             issuer: Issuer::new(params, key),
             leaf_key,
+            clock: Arc::clone(clock),
         }
+    }
+
+    /// What time it is where it signs.
+    pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// TLS as the server of this name, which may be an address.
@@ -48,7 +56,8 @@ impl Authority {
             self.certificate.clone(),
         ];
         let key = PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der());
-        let mut config = ServerConfig::builder_with_provider(tunnel::tls::provider())
+        let (provider, time) = (tunnel::tls::provider(), TimeOfDay::of(&self.clock));
+        let mut config = ServerConfig::builder_with_details(provider, Arc::new(time))
             .with_safe_default_protocol_versions()
             .and_then(|builder| {
                 let builder = builder.with_no_client_auth();

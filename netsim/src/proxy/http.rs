@@ -160,9 +160,8 @@ fn may_become_http(line: &[u8]) -> bool {
     const METHOD_MAX: usize = 17;
     let method = line.iter().take_while(|byte| byte.is_ascii_uppercase());
     let length = method.count();
-    let rest = line[length..]
-        .strip_suffix(b"\r")
-        .unwrap_or(&line[length..]);
+    let rest = &line[length..];
+    let rest = rest.strip_suffix(b"\r").unwrap_or(rest);
     let is_seen = rest
         .iter()
         .all(|byte| *byte == b' ' || byte.is_ascii_graphic());

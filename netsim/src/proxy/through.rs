@@ -71,7 +71,7 @@ pub(super) async fn pass(
             let first = &first[..read?];
             let client = with_first(first.to_vec(), client);
             match First::from(first) {
-                First::Tls => intercept(proxy, authority, (client, upstream), name).await,
+                First::Tls => intercept((authority, strips), client, upstream, name).await,
                 First::Clear => join(client, upstream, strips).await,
             }
         }
@@ -84,9 +84,9 @@ pub(super) async fn pass(
 
 /// Ends the client's TLS, and begins another one towards the destination.
 async fn intercept(
-    proxy: &Proxy,
-    authority: &Authority,
-    (client, upstream): (BoxIo, BoxIo),
+    (authority, strips): (&Authority, bool),
+    client: BoxIo,
+    upstream: BoxIo,
     name: &str,
 ) -> io::Result<()> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), client).await?;
@@ -95,7 +95,7 @@ async fn intercept(
     // Whom a company's gateway trusts is not modelled: it takes any certificate, as the
     // product's client does.
     let mut config =
-        tunnel::tls::identity_client(b"", &SeenCertificate::default(), &proxy.world.clock);
+        tunnel::tls::identity_client(b"", &SeenCertificate::default(), authority.clock());
     config.alpn_protocols = offered(&hello);
     let asked = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
     let connector = TlsConnector::from(Arc::new(config));
@@ -103,7 +103,6 @@ async fn intercept(
     let alpn = upstream.get_ref().1.alpn_protocol();
     let alpn = alpn.map(<[u8]>::to_vec).into_iter().collect();
     let client = start.into_stream(authority.server(&name, alpn)?).await?;
-    let strips = proxy.config.strips_upgrade;
     join(Box::new(client), Box::new(upstream), strips).await
 }
 

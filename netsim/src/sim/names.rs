@@ -71,11 +71,14 @@ pub(super) async fn resolve(sim: &Sim, host: NodeId, name: &str) -> io::Result<V
         id: socket,
     };
     let kinds = sim.with_stack(host, |stack, _| {
-        let nets = stack.addresses().iter();
-        let kind = |is_ipv4| if is_ipv4 { Kind::Ipv4 } else { Kind::Ipv6 };
-        Ok(nets
-            .map(|net| kind(net.addr().is_ipv4()))
-            .collect::<Vec<_>>())
+        // IPv6 goes first (RFC 6724), and the answers are in the order of the questions.
+        let has = |is_ipv4| {
+            let mut nets = stack.addresses().iter();
+            nets.any(|net| net.addr().is_ipv4() == is_ipv4)
+        };
+        let kinds = [(Kind::Ipv6, has(false)), (Kind::Ipv4, has(true))];
+        let kinds = kinds.into_iter().filter(|(_, is_there)| *is_there);
+        Ok(kinds.map(|(kind, _)| kind).collect::<Vec<_>>())
     })?;
     let mut addresses = Vec::new();
     let mut failure = None;

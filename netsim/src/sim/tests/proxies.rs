@@ -80,6 +80,10 @@ impl Net for ThroughProxy {
     fn connect_udp(&self, peer: SocketAddr) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
         self.inner.connect_udp(peer)
     }
+
+    async fn connect_target(&self, end: TargetEnd<'_>) -> std::io::Result<TargetSocket> {
+        self.inner.connect_target(end).await
+    }
 }
 
 fn through_proxy(sim: Sim, login: Option<&'static str>) -> Site {
