@@ -5,7 +5,7 @@ use std::{
     net::Ipv4Addr,
     pin::Pin,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
@@ -38,7 +38,8 @@ impl AsyncUdpSocket for Recorder {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.0.lock().unwrap().push(transmit.contents.to_vec());
+        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.push(transmit.contents.to_vec());
         Ok(())
     }
 
