@@ -60,7 +60,7 @@ pub(super) fn run(scenario: &str, world: World, seed: u64) -> Run {
             check(
                 "sometimes stream-resumed",
                 Outcome::Goal {
-                    is_seen: seed % 2 == 0,
+                    is_seen: seed.is_multiple_of(2),
                 },
             ),
             check("never inbound-flow", Outcome::Held),

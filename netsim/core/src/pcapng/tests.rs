@@ -179,7 +179,7 @@ fn the_pieces_that_were_taken_are_the_file() {
     file.extend(pieces.take());
 
     assert_eq!(file, whole.take());
-    assert!(pieces.is_empty() && whole.len() == 0);
+    assert!(pieces.is_empty() && whole.is_empty());
 }
 
 #[test]
