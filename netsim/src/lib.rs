@@ -7,6 +7,7 @@ pub mod shipped;
 #[path = "../../packaging/version.rs"]
 pub mod version;
 
+pub mod capture;
 pub mod docker;
 pub mod outcome;
 pub mod proxy;

@@ -34,6 +34,7 @@ use self::{
     workload::{Desk, Workload},
 };
 use crate::{
+    capture::{self, Keys},
     outcome::{Check, Run, Sample},
     sim::{self, Sim},
 };
@@ -53,8 +54,21 @@ const FAREWELL: Duration = Duration::from_secs(90);
 pub struct Played {
     /// What came of it.
     pub run: Run,
-    /// Observations, and packets where they were asked for.
+    /// Observations, and the shape of packets where it was asked for.
     pub trace: Trace,
+    /// What passed on the cables, as pcapng, where it was asked for.
+    pub pcapng: Option<Vec<u8>>,
+}
+
+/// What is kept of packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// Nothing: how many were touched, and by what, is counted anyway.
+    Nothing,
+    /// Their shape, by which two runs are compared.
+    Shapes,
+    /// Everything, to be looked at.
+    Packets,
 }
 
 /// Samples, as they are taken.
@@ -73,9 +87,8 @@ impl Measured {
     }
 }
 
-/// Plays a drawn scenario. `keeps_packets`: whether the trace has what passed on cables, by
-/// which two runs are compared.
-pub fn play(scenario: &Scenario, seed: Seed, keeps_packets: bool) -> Played {
+/// Plays a drawn scenario.
+pub fn play(scenario: &Scenario, seed: Seed, keeps: Keeps) -> Played {
     let begun = std::time::Instant::now();
     tunnel::install_crypto_provider();
     let listening = Listening::begin();
@@ -83,16 +96,19 @@ pub fn play(scenario: &Scenario, seed: Seed, keeps_packets: bool) -> Played {
     let measured = samples.clone();
     let played = catch_unwind(AssertUnwindSafe(|| {
         sim::run(scenario.clone(), seed, |sim| async move {
-            if !keeps_packets {
-                sim.with_network(netsim_core::network::Network::without_sightings);
-            }
-            let stage = Stage::set(&sim, seed, measured).await;
+            sim.with_network(|network| match keeps {
+                Keeps::Nothing => network.without_sightings(),
+                Keeps::Shapes => {}
+                Keeps::Packets => network.keep_packets(),
+            });
+            let keys = (keeps == Keeps::Packets).then(Arc::<Keys>::default);
+            let stage = Stage::set(&sim, (seed, keys.clone()), measured).await;
             stage.perform().await;
-            End::of(&sim)
+            End::of(&sim, keys.as_ref())
         })
     }));
     // What panicked outside of every task is heard as well: the driver of the world.
-    let (end, mut trace) = played.unwrap_or_default();
+    let (mut end, mut trace) = played.unwrap_or_default();
     let lasted = Instant::at(scenario.duration.get());
     for words in listening.take() {
         trace.observations.push(Observation {
@@ -117,7 +133,11 @@ pub fn play(scenario: &Scenario, seed: Seed, keeps_packets: bool) -> Played {
         vacuous: end.vacuous,
         repro: None,
     };
-    Played { run, trace }
+    Played {
+        run,
+        trace,
+        pcapng: end.pcapng.take(),
+    }
 }
 
 /// Every expectation of a scenario, judged over its duration, and those of every run, judged
@@ -149,12 +169,16 @@ struct End {
     at: Instant,
     touched: Touched,
     vacuous: Vec<String>,
+    pcapng: Option<Vec<u8>>,
 }
 
 impl End {
-    fn of(sim: &Sim) -> Self {
+    fn of(sim: &Sim, keys: Option<&Arc<Keys>>) -> Self {
         let at = sim.now();
+        let began = u64::try_from(sim::BEGINNING_UNIX_SECONDS).unwrap_or(0);
+        let began = Duration::from_secs(began);
         sim.with_network(|network| Self {
+            pcapng: keys.map(|keys| capture::pcapng(network, keys, began)),
             at,
             touched: network.touched(),
             vacuous: network.vacuous(),
@@ -178,10 +202,10 @@ struct Stage {
 
 impl Stage {
     /// Relays that serve, and agents that have not started.
-    async fn set(sim: &Sim, seed: Seed, measured: Measured) -> Self {
+    async fn set(sim: &Sim, (seed, keys): (Seed, Option<Arc<Keys>>), measured: Measured) -> Self {
         let tasks_before = alive_tasks();
         let ends = Arc::new(Ends::new(sim.clone()));
-        let relays = Arc::new(Relays::set_up(sim, &ends).await);
+        let relays = Arc::new(Relays::set_up(sim, &ends, keys).await);
         let mut agents = Vec::new();
         for (node, name) in hosts(sim, Role::Agent) {
             let token = relays.enrol(&name).await;

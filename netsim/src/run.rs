@@ -18,7 +18,7 @@ use netsim_core::{
 use crate::{
     goals,
     outcome::{MissedGoal, Parity, Run, Skipped, Suite},
-    play::{self, Played},
+    play::{self, Keeps, Played},
     version,
 };
 
@@ -205,9 +205,9 @@ pub fn run(
 /// # Errors
 ///
 /// That world is not to be had.
-pub fn replay(repro: &Repro, keeps_packets: bool) -> Result<Run, RunError> {
+pub fn replay(repro: &Repro, keeps: Keeps) -> Result<Played, RunError> {
     match repro.world {
-        World::Sim => Ok(play::play(&repro.scenario, repro.seed(), keeps_packets).run),
+        World::Sim => Ok(play::play(&repro.scenario, repro.seed(), keeps)),
         World::Lab => Err(RunError::NoLab),
     }
 }
@@ -308,8 +308,13 @@ fn skipped(request: &Request, world: World) -> Vec<Skipped> {
 fn one(scenario: &Scenario, seed: Seed) -> Done {
     let drawn = scenario.drawn(seed);
     let is_repeated = seed.0 % REPEATED_EVERY == 1 && weight(scenario) < REPEATED_WEIGHT_MAX;
-    let Played { run, trace } = play::play(&drawn, seed, is_repeated);
-    let repeated = is_repeated.then(|| trace.difference(&play::play(&drawn, seed, true).trace));
+    let keeps = if is_repeated {
+        Keeps::Shapes
+    } else {
+        Keeps::Nothing
+    };
+    let Played { run, trace, .. } = play::play(&drawn, seed, keeps);
+    let repeated = is_repeated.then(|| trace.difference(&play::play(&drawn, seed, keeps).trace));
     // Whether a mark is to be taken away is for all runs together to say.
     let mut failures = run.failures();
     if run

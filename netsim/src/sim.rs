@@ -45,7 +45,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
 /// What time it is when a run begins: 2030-01-01, inside the validity of any certificate
 /// that is made in a run.
-const BEGINNING_UNIX_SECONDS: i64 = 1_893_456_000;
+pub(crate) const BEGINNING_UNIX_SECONDS: i64 = 1_893_456_000;
 
 /// The MTU of hosts; cables may be narrower.
 const MTU: u16 = 1500;

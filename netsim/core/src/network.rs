@@ -8,6 +8,7 @@
 //! are one run; every packet is delivered, dropped with a cause that is counted, or under
 //! way.
 
+mod capture;
 mod diverter;
 mod edge;
 mod external;
@@ -16,6 +17,7 @@ mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::capture::Caught;
 pub use self::external::EdgeDeed;
 pub use self::timeline::{Change, HostDeed, Moment, timeline};
 use self::{diverter::Diversion, edge::EdgeNode, faults::Fault};
@@ -75,6 +77,7 @@ pub struct Network {
     faults: Vec<Fault>,
     trace: Trace,
     keeps_sightings: bool,
+    capture: Option<capture::Capture>,
     /// How many packets each conversation has had, as long as it may be a handshake.
     begun: BTreeMap<Flow, u32>,
     /// How often a connection began that leads to each proxy, by its place in the scenario.
@@ -118,6 +121,7 @@ impl Network {
             faults: Vec::new(),
             trace: Trace::default(),
             keeps_sightings: true,
+            capture: None,
             begun: BTreeMap::new(),
             proxied: vec![0; scenario.proxies.len()],
             released: BTreeSet::new(),
@@ -295,6 +299,7 @@ impl Network {
         } else {
             Side::Outside
         };
+        self.catch(now, (link, side.other()), &packet);
         if self.keeps_sightings {
             let is_handshake = self.may_be_handshake(&packet);
             let name = &self.topology.links[link.0].name;

@@ -12,7 +12,7 @@ use netsim_core::{
 use super::{EXIT_FAILED, EXIT_MISTAKES, EXIT_NO_INPUT, EXIT_OUTPUT, print};
 use crate::{
     outcome::{Run, Suite},
-    play,
+    play::{self, Keeps, Played},
     report::table,
     run,
 };
@@ -67,14 +67,25 @@ pub(super) fn replay(arguments: &ReplayArguments) -> ExitCode {
         Ok(repro) => repro,
         Err(code) => return code,
     };
-    let keeps = arguments.pcapng.is_some();
-    let mut run = match run::replay(&repro, keeps) {
-        Ok(run) => run,
+    let keeps = match &arguments.pcapng {
+        Some(_) => Keeps::Packets,
+        None => Keeps::Nothing,
+    };
+    let Played {
+        mut run, pcapng, ..
+    } = match run::replay(&repro, keeps) {
+        Ok(played) => played,
         Err(error) => {
             anstream::eprintln!("error: {error}");
             return ExitCode::from(super::EXIT_UNAVAILABLE);
         }
     };
+    if let (Some(path), Some(bytes)) = (&arguments.pcapng, pcapng)
+        && let Err(error) = fs::write(path, bytes)
+    {
+        anstream::eprintln!("error: {}: {error}", path.display());
+        return ExitCode::from(EXIT_OUTPUT);
+    }
     run.repro = Some(arguments.repro.display().to_string());
     let passed = run.passed();
     let suite = Suite {
@@ -101,7 +112,7 @@ pub(super) fn shrink(arguments: &ShrinkArguments) -> ExitCode {
         );
     }
     let seed = repro.seed();
-    let first = play::play(&repro.scenario, seed, false).run;
+    let first = play::play(&repro.scenario, seed, Keeps::Nothing).run;
     let wanted = failing(&first);
     if wanted.is_empty() {
         anstream::eprintln!(
@@ -116,7 +127,7 @@ pub(super) fn shrink(arguments: &ShrinkArguments) -> ExitCode {
         if tried % 25 == 0 {
             anstream::eprintln!("{tried} smaller ones tried");
         }
-        let run = play::play(candidate, seed, false).run;
+        let run = play::play(candidate, seed, Keeps::Nothing).run;
         // Smaller, and the same failure: another one is another story.
         failing(&run).iter().any(|says| wanted.contains(says))
     });
@@ -141,7 +152,7 @@ fn write_shrunk(arguments: &ShrinkArguments, repro: &Repro, shrunk: Shrunk) -> E
         .output
         .clone()
         .unwrap_or_else(|| arguments.repro.with_extension("shrunk.toml"));
-    let last = play::play(&scenario, repro.seed(), false).run;
+    let last = play::play(&scenario, repro.seed(), Keeps::Nothing).run;
     let events = (repro.scenario.events.len(), scenario.events.len());
     let smaller = run::repro(scenario, repro.seed(), World::Sim, &last.failures());
     if let Err(error) = fs::write(&path, smaller.to_toml()) {

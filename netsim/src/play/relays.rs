@@ -29,7 +29,7 @@ use wire::{
 };
 
 use super::{ends::Ends, hosts};
-use crate::{sim::Sim, version};
+use crate::{capture::Keys, sim::Sim, version};
 
 /// The ports of every simulated relay, by which attempts are told apart.
 const TUNNEL_PORT: u16 = 8000;
@@ -48,6 +48,8 @@ const TOKEN_VALIDITY: Duration = Duration::from_secs(365 * 86_400);
 pub(super) struct Relays {
     sim: Sim,
     ends: Arc<Ends>,
+    /// Where the secrets of connections are told, if anybody looks into them.
+    keys: Option<Arc<Keys>>,
     store: Arc<MemoryStore>,
     identity: Secret,
     address: RelayAddress,
@@ -79,7 +81,7 @@ struct Process {
 
 impl Relays {
     /// Relays that serve, and know nobody yet.
-    pub(super) async fn set_up(sim: &Sim, ends: &Arc<Ends>) -> Self {
+    pub(super) async fn set_up(sim: &Sim, ends: &Arc<Ends>, keys: Option<Arc<Keys>>) -> Self {
         let hosts = hosts(sim, Role::Relay);
         let worlds: Vec<(NodeId, World)> = hosts
             .iter()
@@ -89,6 +91,7 @@ impl Relays {
         let relays = Self {
             sim: sim.clone(),
             ends: ends.clone(),
+            keys,
             store: Arc::new(MemoryStore::new()),
             identity: Secret::from_bytes(first.random()),
             address: address(sim),
@@ -197,7 +200,7 @@ impl Relays {
                 .bind_udp(node, TUNNEL_PORT)
                 .expect("the port is free"),
         };
-        let running = relay.serve(doors, &tls(&world));
+        let running = relay.serve(doors, &self.tls(&world));
         let mut watching = JoinSet::new();
         watching.spawn(watch(
             node,
@@ -228,6 +231,24 @@ impl Relays {
             asks_figures: false,
             is_severable: true,
         }
+    }
+
+    /// Keys are made once a process: agents pin the relay's identity, and no certificate.
+    fn tls(&self, world: &World) -> DoorTls {
+        static MADE: OnceLock<(CertificateDer<'static>, Vec<u8>)> = OnceLock::new();
+        let (certificate, key) = MADE.get_or_init(|| {
+            let made = rcgen::generate_simple_self_signed(vec!["relay.example.com".to_owned()]);
+            let made = made.expect("a name of a certificate");
+            (made.cert.der().clone(), made.signing_key.serialize_der())
+        });
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone()));
+        let mut tls = DoorTls::from_der(vec![certificate.clone()], key, &world.clock)
+            .expect("the key is the certificate's");
+        if let Some(keys) = &self.keys {
+            Arc::make_mut(&mut tls.tcp).key_log = keys.clone();
+            Arc::make_mut(&mut tls.quic).key_log = keys.clone();
+        }
+        tls
     }
 
     /// The host is gone: what ran on it, runs no more, and says nothing.
@@ -318,17 +339,4 @@ fn address(sim: &Sim) -> RelayAddress {
         tunnel_port: TUNNEL_PORT,
         https_port: HTTPS_PORT,
     }
-}
-
-/// Keys are made once a process: agents pin the relay's identity, and no certificate.
-fn tls(world: &World) -> DoorTls {
-    static MADE: OnceLock<(CertificateDer<'static>, Vec<u8>)> = OnceLock::new();
-    let (certificate, key) = MADE.get_or_init(|| {
-        let made = rcgen::generate_simple_self_signed(vec!["relay.example.com".to_owned()]);
-        let made = made.expect("a name of a certificate");
-        (made.cert.der().clone(), made.signing_key.serialize_der())
-    });
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone()));
-    DoorTls::from_der(vec![certificate.clone()], key, &world.clock)
-        .expect("the key is the certificate's")
 }

@@ -73,10 +73,6 @@ impl Net for ThroughProxy {
         Ok(tcp)
     }
 
-    async fn connect_target(&self, target: TargetEnd<'_>) -> std::io::Result<TargetSocket> {
-        self.inner.connect_target(target).await
-    }
-
     fn connect_udp(&self, peer: SocketAddr) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
         self.inner.connect_udp(peer)
     }
