@@ -196,8 +196,6 @@ fn a_proxy_that_nobody_uses_is_told_of() {
         scenario("proxy-cuts-every-60s"),
         Seed(1),
         |sim| async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-
             let said = "no connection came to the proxy proxy".to_owned();
             assert!(vacuous(&sim).contains(&said), "{:?}", vacuous(&sim));
         },
@@ -313,13 +311,22 @@ fn a_captive_portal_answers_for_everybody_until_it_is_released() {
         let heard = heard.await;
         let held = site.dial(AUTO).await.unwrap_err();
         let took = site.sim.now();
-        tokio::time::sleep(released).await;
-        let (agent, relay) = site.connect(AUTO).await;
+        let agent = loop {
+            if let Ok(agent) = site.dial(AUTO).await {
+                break agent;
+            }
+        };
+        let up = site.sim.now().since_start();
+        let relay = site.welcomed.recv().await.unwrap();
 
         assert!(heard.starts_with("HTTP/1.1 302 "), "{heard}");
         assert!(heard.contains("Location: http://login.portal.example/"));
         assert_eq!(held.kind(), "websocket", "{held}");
         assert!(took < Instant::at(Duration::from_secs(15)), "{took}");
+        assert!(
+            up > released && up < released + Duration::from_secs(3),
+            "{up:?}"
+        );
         assert_eq!(agent.transport, Transport::Ws);
         assert_eq!(ask(&relay, &agent.session, b"free").await, b"free");
         assert_eq!(vacuous(&site.sim), Vec::<String>::new());
