@@ -132,16 +132,21 @@ impl KernelEdge {
         for (protocol, source, port) in flows.lines().filter_map(flow) {
             count += 1;
             if protocol == "tcp" {
-                let set = if source.contains(':') { "rebound6" } else { "rebound4" };
+                let set = if source.contains(':') {
+                    "rebound6"
+                } else {
+                    "rebound4"
+                };
                 commands.push_str(&format!(
                     "add element inet {TABLE} {set} {{ {source} . {port} }}\n"
                 ));
             }
         }
-        self.rebound.fetch_add(count, Ordering::Relaxed);
         self.namespace
             .within(|| feed("nft", &["-f", "-"], &commands))?;
-        self.namespace.within(forget_flows)
+        self.namespace.within(forget_flows)?;
+        self.rebound.fetch_add(count, Ordering::Relaxed);
+        Ok(())
     }
 
     fn write_rules(&self) -> io::Result<()> {
@@ -221,9 +226,9 @@ fn routes(
             lines.push(format!("route replace {address} dev {name}"));
         }
     }
-    let mut outside = links.iter().filter(|(link, _)| {
-        topology.links[link.0].near_end(node).side == Some(Side::Outside)
-    });
+    let mut outside = links
+        .iter()
+        .filter(|(link, _)| topology.links[link.0].near_end(node).side == Some(Side::Outside));
     if let (Some((_, name)), None) = (outside.next(), outside.next()) {
         lines.push(format!("route add 0.0.0.0/0 dev {name}"));
         lines.push(format!("route add ::/0 dev {name}"));
@@ -272,6 +277,9 @@ mod tests {
     fn counters_are_read_as_nft_prints_them() {
         let listed = "table inet edge {\n\tcounter rule {\n\t\tpackets 3 bytes 180\n\t}\n}\n";
 
-        assert_eq!((packets(listed, "rule"), packets(listed, "expired")), (3, 0));
+        assert_eq!(
+            (packets(listed, "rule"), packets(listed, "expired")),
+            (3, 0)
+        );
     }
 }

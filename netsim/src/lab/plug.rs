@@ -55,7 +55,9 @@ pub(super) fn plug(network: &Network, real: &Real) -> io::Result<Vec<(Beyond, Po
         writeln!(commands, "link set dev p{number} arp off up").expect("memory");
     }
     own.ip(&commands)?;
-    let near: Vec<String> = (0..cables.len()).map(|number| format!("p{number}")).collect();
+    let near: Vec<String> = (0..cables.len())
+        .map(|number| format!("p{number}"))
+        .collect();
     promise_nothing(&own, near.iter().map(String::as_str).collect())?;
     let mut ports = Vec::new();
     for (number, cable) in cables.into_iter().enumerate() {

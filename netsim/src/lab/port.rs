@@ -127,7 +127,9 @@ impl Port {
             let at = usize::from(u16::from_ne_bytes([head[NET_AT], head[NET_AT + 1]]));
             let fits = at + length <= self.frame_bytes;
             let bytes = fits.then(|| self.ring.bytes(frame + at, length).to_vec());
-            self.ring.word(frame).store(STATUS_KERNEL, Ordering::Release);
+            self.ring
+                .word(frame)
+                .store(STATUS_KERNEL, Ordering::Release);
             self.next = (self.next + 1) % self.frames;
             let packet = bytes.and_then(|bytes| Packet::parse(bytes).ok());
             if let Some(packet) = packet.filter(is_for_one) {

@@ -1,6 +1,10 @@
 //! What a machine must offer, asked before anything starts.
 
-use std::{fmt, fs, io, os::unix::process::ExitStatusExt, process::{Command, Stdio}};
+use std::{
+    fmt, fs, io,
+    os::unix::process::ExitStatusExt,
+    process::{Command, Stdio},
+};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -168,7 +172,10 @@ fn namespaces(error: &io::Error) -> Missing {
         "allow them: sysctl kernel.unprivileged_userns_clone=1, or be root"
     } else if is_off("/proc/sys/user/max_user_namespaces", "0") {
         "allow them: sysctl user.max_user_namespaces=10000, or be root"
-    } else if is_off("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+    } else if is_off(
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+    ) {
         "allow them: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or be root"
     } else {
         "in a container: docker run --privileged, or --cap-add SYS_ADMIN with \

@@ -240,7 +240,10 @@ impl Default for AgentSetup {
 /// It cannot be started.
 pub fn operator(programs: &Programs, relay: &Host, arguments: &[&str]) -> io::Result<Output> {
     let mut command = clean(&programs.relay);
-    command.args(arguments).arg("--data-dir").arg(data_dir(relay));
+    command
+        .args(arguments)
+        .arg("--data-dir")
+        .arg(data_dir(relay));
     command.stdin(std::process::Stdio::null());
     relay.settle(&mut command)?;
     command.output()
@@ -274,12 +277,18 @@ pub fn relay_answers(programs: &Programs, relay: &Program) -> io::Result<()> {
         let found: Value = serde_json::from_slice(&text).unwrap_or_default();
         // A file of an earlier run names another process.
         let is_there = relay.pid().is_some_and(|pid| found["pid"] == pid);
-        if is_there && operator(programs, relay.host(), &["env", "list"])?.status.success() {
+        if is_there
+            && operator(programs, relay.host(), &["env", "list"])?
+                .status
+                .success()
+        {
             return Ok(());
         }
         if !relay.is_running() || begun.elapsed() > RELAY_PATIENCE {
             let log = fs::read_to_string(relay.log()).unwrap_or_default();
-            return Err(io::Error::other(format!("the relay does not answer:\n{log}")));
+            return Err(io::Error::other(format!(
+                "the relay does not answer:\n{log}"
+            )));
         }
         std::thread::park_timeout(LOOK);
     }

@@ -5,11 +5,7 @@
 //! `nf_conntrack_tcp_loose` says: otherwise a flow that has expired would go on as if
 //! nothing were, and every idle timeout would be a lie. Nothing here touches a kernel.
 
-use std::{
-    fmt::Write as _,
-    net::IpAddr,
-    time::Duration,
-};
+use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use netsim_core::{
@@ -98,7 +94,8 @@ pub(super) fn parameters(edge: &Edge) -> Vec<(String, String)> {
 /// The rules of an edge. `turn` is how often its NAT was rebound: each time it takes
 /// ports from the other half of its range.
 pub(super) fn rules(edge: &Edge, sides: &Sides, turn: u32) -> String {
-    let mut text = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
+    let mut text =
+        format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
     for (name, _) in COUNTERS {
         writeln!(text, " counter {name} {{ }}").expect("memory");
     }
@@ -166,7 +163,9 @@ fn translation(nat: &Nat, sides: &Sides, turn: u32) -> String {
     let mut text = String::new();
     if let Some(most) = &nat.ports_per_host {
         let most = **most;
-        text.push_str(" chain quotas {\n type filter hook forward priority filter + 1; policy accept;\n");
+        text.push_str(
+            " chain quotas {\n type filter hook forward priority filter + 1; policy accept;\n",
+        );
         let count = format!(
             "oifname {outside} ct state new meta l4proto {{ tcp, udp }} \
              add @hosts4 {{ ip saddr ct count over {most} }}"
@@ -174,7 +173,9 @@ fn translation(nat: &Nat, sides: &Sides, turn: u32) -> String {
         text.push_str(&verdicts(&count, "exhausted", *nat.exhausted));
         text.push_str(" }\n");
     }
-    text.push_str(" chain translate {\n type nat hook postrouting priority srcnat; policy accept;\n");
+    text.push_str(
+        " chain translate {\n type nat hook postrouting priority srcnat; policy accept;\n",
+    );
     let ports = half(nat.ports, turn);
     let flags = if nat.keep_port && turn == 0 {
         ""
@@ -183,7 +184,10 @@ fn translation(nat: &Nat, sides: &Sides, turn: u32) -> String {
     };
     for (family, is_ipv4) in [("ip", true), ("ip6", false)] {
         let mut own = nat.addresses.iter().map(|one| **one);
-        let own: Vec<IpAddr> = own.by_ref().filter(|one| one.is_ipv4() == is_ipv4).collect();
+        let own: Vec<IpAddr> = own
+            .by_ref()
+            .filter(|one| one.is_ipv4() == is_ipv4)
+            .collect();
         let (Some(first), Some(last)) = (own.iter().min(), own.iter().max()) else {
             continue;
         };
@@ -372,18 +376,32 @@ mod tests {
 
         let turns: Vec<String> = (0..3).map(|turn| rules(&edge, &sides(), turn)).collect();
 
-        assert!(turns[0].contains("snat ip to 198.51.100.1:1000-1999\n"), "{}", turns[0]);
-        assert!(turns[1].contains("198.51.100.1:1500-1999 fully-random"), "{}", turns[1]);
-        assert!(turns[2].contains("198.51.100.1:1000-1499 fully-random"), "{}", turns[2]);
+        assert!(
+            turns[0].contains("snat ip to 198.51.100.1:1000-1999\n"),
+            "{}",
+            turns[0]
+        );
+        assert!(
+            turns[1].contains("198.51.100.1:1500-1999 fully-random"),
+            "{}",
+            turns[1]
+        );
+        assert!(
+            turns[2].contains("198.51.100.1:1000-1499 fully-random"),
+            "{}",
+            turns[2]
+        );
     }
 
     #[test]
     fn what_conntrack_cannot_do_is_said() {
-        let edge = edge(
-            "nat = { addresses = \"198.51.100.1\", filtering = \"endpoint-independent\" }",
-        );
+        let edge =
+            edge("nat = { addresses = \"198.51.100.1\", filtering = \"endpoint-independent\" }");
 
-        assert_eq!(beyond_the_kernel(&edge), ["conntrack filters by address and port"]);
+        assert_eq!(
+            beyond_the_kernel(&edge),
+            ["conntrack filters by address and port"]
+        );
     }
 
     #[test]

@@ -4,10 +4,7 @@
 //! its interfaces: its own cable is `eth0`, a VPN's is an interface of its own, which is
 //! up while the tunnel is and has the better route. Nothing here touches a kernel.
 
-use std::{
-    fmt::Write as _,
-    net::IpAddr,
-};
+use std::{fmt::Write as _, net::IpAddr};
 
 use ipnet::IpNet;
 use netsim_core::{
@@ -70,9 +67,8 @@ impl Settings {
         let Some((host, copy)) = host_of(scenario, topology, id) else {
             return Self::default();
         };
-        let nth = |net: &IpNet| {
-            IpNet::new(nth_address(net, copy), net.prefix_len()).unwrap_or(*net)
-        };
+        let nth =
+            |net: &IpNet| IpNet::new(nth_address(net, copy), net.prefix_len()).unwrap_or(*net);
         let own = host.addresses.iter().map(|net| {
             let same_family = |new: &IpNet| new.addr().is_ipv4() == net.addr().is_ipv4();
             new.filter(same_family).unwrap_or_else(|| nth(net))
@@ -205,7 +201,11 @@ mod tests {
 
     fn settings(up: &[(&str, &str, u32)]) -> Settings {
         let up = up.iter().map(|(name, net, mtu)| {
-            let metric = if *name == "eth0" { METRIC } else { METRIC_OF_VPN };
+            let metric = if *name == "eth0" {
+                METRIC
+            } else {
+                METRIC_OF_VPN
+            };
             let net = net.parse().expect("a network");
             ((*name).to_owned(), vec![net], *mtu, metric)
         });
@@ -218,15 +218,18 @@ mod tests {
     #[test]
     fn a_tunnel_that_comes_up_brings_address_route_and_mtu() {
         let before = settings(&[("eth0", "10.1.0.2/24", 1500)]);
-        let after = settings(&[
-            ("eth0", "10.1.0.2/24", 1500),
-            ("tun0", "10.9.0.2/24", 1400),
-        ]);
+        let after = settings(&[("eth0", "10.1.0.2/24", 1500), ("tun0", "10.9.0.2/24", 1400)]);
 
         let commands = after.commands_from(&before);
 
-        assert!(commands.contains("link set dev tun0 mtu 1400 arp off up"), "{commands}");
-        assert!(commands.contains("address add 10.9.0.2/24 dev tun0"), "{commands}");
+        assert!(
+            commands.contains("link set dev tun0 mtu 1400 arp off up"),
+            "{commands}"
+        );
+        assert!(
+            commands.contains("address add 10.9.0.2/24 dev tun0"),
+            "{commands}"
+        );
         assert!(!commands.contains("address add 10.1.0.2"), "{commands}");
         assert!(
             commands.contains("route replace 0.0.0.0/0 dev tun0 src 10.9.0.2 metric 50"),
@@ -236,10 +239,7 @@ mod tests {
 
     #[test]
     fn a_tunnel_that_goes_down_takes_its_address_with_it() {
-        let before = settings(&[
-            ("eth0", "10.1.0.2/24", 1500),
-            ("tun0", "10.9.0.2/24", 1400),
-        ]);
+        let before = settings(&[("eth0", "10.1.0.2/24", 1500), ("tun0", "10.9.0.2/24", 1400)]);
         let after = settings(&[("eth0", "10.1.0.2/24", 1500)]);
 
         let commands = after.commands_from(&before);
@@ -254,7 +254,13 @@ mod tests {
 
         let commands = after.commands_from(&before);
 
-        assert!(commands.contains("address del 2001:db8::2/64 dev eth0"), "{commands}");
-        assert!(commands.contains("address add 2001:db8::3/64 dev eth0 nodad"), "{commands}");
+        assert!(
+            commands.contains("address del 2001:db8::2/64 dev eth0"),
+            "{commands}"
+        );
+        assert!(
+            commands.contains("address add 2001:db8::3/64 dev eth0 nodad"),
+            "{commands}"
+        );
     }
 }

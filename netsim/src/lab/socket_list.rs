@@ -118,6 +118,9 @@ mod tests {
         let found = open_sockets(folder.path()).unwrap();
 
         let found: Vec<String> = found.iter().map(Open::to_string).collect();
-        assert_eq!(found, ["tcp 127.0.0.1:8080", "tcp [::1]:443", "udp 0.0.0.0:53"]);
+        assert_eq!(
+            found,
+            ["tcp 127.0.0.1:8080", "tcp [::1]:443", "udp 0.0.0.0:53"]
+        );
     }
 }

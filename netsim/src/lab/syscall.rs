@@ -23,7 +23,10 @@ pub(super) fn before_exec(
     act: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
 ) {
     // SAFETY: every caller keeps to what is said above; they are three, all in `lab`.
-    #[expect(unsafe_code, reason = "std's own way into the child is an unsafe function")]
+    #[expect(
+        unsafe_code,
+        reason = "std's own way into the child is an unsafe function"
+    )]
     unsafe {
         command.pre_exec(act);
     }
@@ -78,7 +81,10 @@ pub(super) fn end_as(child: c_int) -> ! {
 /// Ends a forked child at once.
 pub(super) fn exit_now(code: c_int) -> ! {
     // SAFETY: it does not return, and runs nothing of the process.
-    #[expect(unsafe_code, reason = "std::process::exit would run the parent's handlers")]
+    #[expect(
+        unsafe_code,
+        reason = "std::process::exit would run the parent's handlers"
+    )]
     unsafe {
         libc::_exit(code)
     }
@@ -125,13 +131,7 @@ pub(super) fn bind_packet(socket: BorrowedFd<'_>, to: &libc::sockaddr_ll) -> io:
     let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or(0);
     // SAFETY: the kernel reads `length` bytes of `to`, which is borrowed for the call.
     #[expect(unsafe_code, reason = "rustix knows no addresses of packet sockets")]
-    let done = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            std::ptr::from_ref(to).cast(),
-            length,
-        )
-    };
+    let done = unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(to).cast(), length) };
     checked(done)
 }
 
@@ -180,7 +180,10 @@ pub(super) struct Shared {
 }
 
 // SAFETY: the memory is this value's alone, wherever it goes.
-#[expect(unsafe_code, reason = "a pointer to memory that is owned may change threads")]
+#[expect(
+    unsafe_code,
+    reason = "a pointer to memory that is owned may change threads"
+)]
 unsafe impl Send for Shared {}
 
 impl Shared {

@@ -96,7 +96,8 @@ impl Looking {
                 if let Some(listener) = &mut self.listener {
                     listener(&observation);
                 }
-                self.fabric.with(move |network, _| network.observe(observation));
+                self.fabric
+                    .with(move |network, _| network.observe(observation));
             }
         }
     }
@@ -144,7 +145,10 @@ impl Watched {
             return;
         }
         let status: Value = serde_json::from_str(&text).unwrap_or_default();
-        let is_its = self.program.pid().is_some_and(|pid| status["written"]["pid"] == pid);
+        let is_its = self
+            .program
+            .pid()
+            .is_some_and(|pid| status["written"]["pid"] == pid);
         let now = if is_its {
             Seen::of(&status)
         } else {
@@ -201,7 +205,11 @@ impl Seen {
         } else if self.attempt > before.attempt {
             found.push((Word::Attempt, String::new()));
         }
-        if let Some(code) = self.refused.as_ref().filter(|_| self.refused != before.refused) {
+        if let Some(code) = self
+            .refused
+            .as_ref()
+            .filter(|_| self.refused != before.refused)
+        {
             found.push((Word::Refused, code.clone()));
         }
         found
@@ -247,6 +255,9 @@ mod tests {
 
         assert_eq!(away(2).since(&away(1)), [(Word::Attempt, String::new())]);
         assert_eq!(away(2).since(&away(2)), []);
-        assert_eq!(refused.since(&away(2)), [(Word::Refused, "revoked".to_owned())]);
+        assert_eq!(
+            refused.since(&away(2)),
+            [(Word::Refused, "revoked".to_owned())]
+        );
     }
 }

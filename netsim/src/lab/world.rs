@@ -29,9 +29,7 @@ use super::{
     names::Resolver,
     plug::plug,
     preflight,
-    programs::{
-        AgentSetup, NoPrograms, Program, Programs, enrolment, relay_answers,
-    },
+    programs::{AgentSetup, NoPrograms, Program, Programs, enrolment, relay_answers},
     ruleset::beyond_the_kernel,
     sandbox,
     scale::{scaled, too_long},
@@ -183,7 +181,9 @@ impl Lab {
             .spawn(move || caretaker.until_left(&happenings));
         lab.caretaker = Some(caretaker.map_err(failed("no thread"))?);
         for agent in &real.agents {
-            agent.start().map_err(failed("an agent cannot be started"))?;
+            agent
+                .start()
+                .map_err(failed("an agent cannot be started"))?;
         }
         let watch = Watch::start(real.agents.clone(), fabric, options.listener);
         lab.watch = Some(watch.map_err(failed("no thread"))?);
@@ -318,7 +318,9 @@ impl Lab {
         let mut troubles = troubles.unwrap_or_else(PoisonError::into_inner).clone();
         let lost = self.real.lost_at_ports();
         if lost > 0 {
-            troubles.push(format!("{lost} packets found an interface down or too narrow"));
+            troubles.push(format!(
+                "{lost} packets found an interface down or too narrow"
+            ));
         }
         for program in self.real.relays.iter().chain(&self.real.agents) {
             if program.pid().is_some() && !program.is_running() {
@@ -445,7 +447,11 @@ fn public_name(network: &Network, host: &Host) -> String {
     let named = host_of(scenario, topology, host.node).and_then(|(model, _)| model.names.first());
     let address = topology.addresses(host.node).first();
     named.map_or_else(
-        || address.map(|(address, _)| address.to_string()).unwrap_or_default(),
+        || {
+            address
+                .map(|(address, _)| address.to_string())
+                .unwrap_or_default()
+        },
         |name| name.as_str().to_owned(),
     )
 }

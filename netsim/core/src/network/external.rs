@@ -51,12 +51,7 @@ impl Network {
     }
 
     /// An edge of somebody else forwards a packet into one of its links.
-    pub fn send_from_edge(
-        &mut self,
-        now: Instant,
-        (node, link): (NodeId, LinkId),
-        packet: Packet,
-    ) {
+    pub fn send_from_edge(&mut self, now: Instant, (node, link): (NodeId, LinkId), packet: Packet) {
         if self.side_of(node, link) == Some(Side::Outside) {
             self.put(now, node, link, packet);
             return;

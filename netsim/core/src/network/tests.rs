@@ -451,7 +451,10 @@ fn with_external_office(edge: &str, events: &str) -> (World, NodeId) {
 fn an_external_edge_is_handed_packets_and_hands_them_back() {
     let (mut world, office) = with_external_office("firewall = {}", "");
     let server = SERVER.parse().expect("an address");
-    world.stack("agent").connect(Instant::START, server).expect("an address");
+    world
+        .stack("agent")
+        .connect(Instant::START, server)
+        .expect("an address");
 
     world.run_for(Duration::from_millis(100));
     let handed = world.network.take_at_edges();
@@ -493,9 +496,14 @@ fn an_external_edge_is_told_what_happens_to_it_and_counts_for_itself() {
     let deeds = world.network.take_edge_deeds();
     let before = world.network.vacuous();
     world.network.set_touched_at_edge(office, Cause::Rebound, 3);
-    world.network.set_touched_at_edge(office, Cause::Translated, 5);
+    world
+        .network
+        .set_touched_at_edge(office, Cause::Translated, 5);
 
-    assert_eq!(deeds.iter().map(|deed| deed.edge).collect::<Vec<_>>(), [office]);
+    assert_eq!(
+        deeds.iter().map(|deed| deed.edge).collect::<Vec<_>>(),
+        [office]
+    );
     assert_eq!(before.len(), 2, "{before:?}");
     assert_eq!(world.network.vacuous(), Vec::<String>::new());
 }
