@@ -26,7 +26,7 @@ pub(super) fn before_exec(
         unsafe_code,
         reason = "std's own way into the child is an unsafe function"
     )]
-    // SAFETY: every caller keeps to what is said above; they are three, all in `lab`.
+    // SAFETY: every caller keeps to what is said above; all of them are in `lab`.
     unsafe {
         command.pre_exec(act);
     }
