@@ -282,6 +282,10 @@ impl Network {
                 .as_ref()
                 .and_then(|edge| edge.chain.poll_at()),
         };
+        // Mostly the first of those under way is still the first.
+        if self.due.get(&component).copied() == at {
+            return;
+        }
         if let Some(before) = self.due.remove(&component) {
             self.queue.remove(&(before, component));
         }

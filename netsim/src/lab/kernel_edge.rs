@@ -142,10 +142,11 @@ impl KernelEdge {
                 ));
             }
         }
-        self.rebound.fetch_add(count, Ordering::Relaxed);
         self.namespace
             .within(|| feed("nft", &["-f", "-"], &commands))?;
-        self.namespace.within(forget_flows)
+        self.namespace.within(forget_flows)?;
+        self.rebound.fetch_add(count, Ordering::Relaxed);
+        Ok(())
     }
 
     fn write_rules(&self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Cables between namespaces and the fabric: one pair of interfaces each, of which the
 //! near end is a port.
 
-use std::{fmt::Write as _, io};
+use std::io;
 
 use netsim_core::network::Network;
 
@@ -46,13 +46,11 @@ pub(super) fn plug(network: &Network, real: &Real) -> io::Result<Vec<(Beyond, Po
     for (number, cable) in cables.iter().enumerate() {
         let [near, far] = Cable::addresses(number).map(written);
         let (namespace, name) = &cable.far;
-        writeln!(
-            commands,
+        commands.push_str(&format!(
             "link add p{number} address {near} mtu {MTU} type veth \
-             peer name {name} address {far} mtu {MTU} netns {namespace}"
-        )
-        .expect("memory");
-        writeln!(commands, "link set dev p{number} arp off up").expect("memory");
+             peer name {name} address {far} mtu {MTU} netns {namespace}\n\
+             link set dev p{number} arp off up\n"
+        ));
     }
     own.ip(&commands)?;
     let near: Vec<String> = (0..cables.len())

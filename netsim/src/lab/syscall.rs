@@ -22,11 +22,11 @@ pub(super) fn before_exec(
     command: &mut Command,
     act: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
 ) {
-    // SAFETY: every caller keeps to what is said above; they are three, all in `lab`.
     #[expect(
         unsafe_code,
         reason = "std's own way into the child is an unsafe function"
     )]
+    // SAFETY: every caller keeps to what is said above; all of them are in `lab`.
     unsafe {
         command.pre_exec(act);
     }
@@ -60,9 +60,9 @@ pub(super) fn fork() -> io::Result<Option<c_int>> {
 /// Waits for a child, and ends as it did; holds nothing open meanwhile.
 pub(super) fn end_as(child: c_int) -> ! {
     let mut status = 0;
+    #[expect(unsafe_code, reason = "neither call is in a crate that is used here")]
     // SAFETY: system calls on numbers, and `status` outlives them. What the process has
     // open above the standard streams is nobody else's: it neither returns nor execs.
-    #[expect(unsafe_code, reason = "neither call is in a crate that is used here")]
     unsafe {
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
         while libc::waitpid(child, &raw mut status, 0) == -1 {
@@ -80,11 +80,11 @@ pub(super) fn end_as(child: c_int) -> ! {
 
 /// Ends a forked child at once.
 pub(super) fn exit_now(code: c_int) -> ! {
-    // SAFETY: it does not return, and runs nothing of the process.
     #[expect(
         unsafe_code,
         reason = "std::process::exit would run the parent's handlers"
     )]
+    // SAFETY: it does not return, and runs nothing of the process.
     unsafe {
         libc::_exit(code)
     }
@@ -179,11 +179,11 @@ pub(super) struct Shared {
     length: usize,
 }
 
-// SAFETY: the memory is this value's alone, wherever it goes.
 #[expect(
     unsafe_code,
     reason = "a pointer to memory that is owned may change threads"
 )]
+// SAFETY: the memory is this value's alone, wherever it goes.
 unsafe impl Send for Shared {}
 
 impl Shared {
@@ -211,9 +211,9 @@ impl Shared {
     /// The word at `offset`, which the kernel may change at any time.
     pub(super) fn word(&self, offset: usize) -> &std::sync::atomic::AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.length);
+        #[expect(unsafe_code, reason = "shared memory is reached by pointers")]
         // SAFETY: inside the mapping and aligned; it lives as long as `self`, and both
         // sides access this word atomically.
-        #[expect(unsafe_code, reason = "shared memory is reached by pointers")]
         unsafe {
             &*self.at.as_ptr().byte_add(offset).cast()
         }
@@ -223,8 +223,8 @@ impl Shared {
     /// the caller has seen the word that says so.
     pub(super) fn bytes(&self, offset: usize, length: usize) -> &[u8] {
         assert!(offset <= self.length && length <= self.length - offset);
-        // SAFETY: inside the mapping, which lives as long as `self`.
         #[expect(unsafe_code, reason = "shared memory is reached by pointers")]
+        // SAFETY: inside the mapping, which lives as long as `self`.
         unsafe {
             std::slice::from_raw_parts(self.at.as_ptr().byte_add(offset).cast(), length)
         }
