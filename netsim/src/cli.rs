@@ -98,6 +98,39 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// What the lab makes lives in a sandbox: runs this very command in one, and gives its end;
+/// none where this is one already.
+#[cfg(target_os = "linux")]
+fn sandboxed() -> Option<ExitCode> {
+    use crate::lab::{preflight, sandbox};
+
+    if sandbox::is_inside() {
+        return None;
+    }
+    if let Err(missing) = preflight() {
+        for one in missing {
+            anstream::eprintln!("error: the lab cannot be run here: {one}");
+        }
+        return Some(ExitCode::from(EXIT_UNAVAILABLE));
+    }
+    match sandbox::run(std::env::args_os().skip(1)) {
+        Ok(status) => {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            Some(ExitCode::from(code.unwrap_or(EXIT_FAILED)))
+        }
+        Err(error) => {
+            anstream::eprintln!("error: no sandbox for the lab: {error}");
+            Some(ExitCode::from(EXIT_UNAVAILABLE))
+        }
+    }
+}
+
+/// There is no lab elsewhere: whoever runs it says so.
+#[cfg(not(target_os = "linux"))]
+const fn sandboxed() -> Option<ExitCode> {
+    None
+}
+
 fn check_all(files: &[PathBuf]) -> ExitCode {
     let mut worst = ExitCode::SUCCESS;
     for path in files {

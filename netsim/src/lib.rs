@@ -14,10 +14,13 @@ pub mod proxy;
 pub mod report;
 
 pub mod sim;
+pub mod workload;
 
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod play;
+#[cfg(target_os = "linux")]
+pub mod trial;
 
 pub mod goals;
 pub mod run;

@@ -5,11 +5,10 @@ mod agents;
 mod ends;
 mod panics;
 mod relays;
-mod workload;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,17 +25,12 @@ use netsim_core::{
 };
 use tokio::task::JoinSet;
 
-use self::{
-    agents::AgentHost,
-    ends::Ends,
-    panics::Listening,
-    relays::Relays,
-    workload::{Desk, Workload},
-};
+use self::{agents::AgentHost, ends::Ends, panics::Listening, relays::Relays};
 use crate::{
     capture::{self, Keys},
-    outcome::{Check, Run, Sample},
+    outcome::{Check, Run},
     sim::{self, Sim},
+    workload::{Desk, Measured, Workload},
 };
 
 /// A fleet that is larger starts spread over a while, as machines do.
@@ -69,22 +63,6 @@ pub enum Keeps {
     Shapes,
     /// Everything, to be looked at.
     Packets,
-}
-
-/// Samples, as they are taken.
-#[derive(Debug, Clone, Default)]
-struct Measured(Arc<Mutex<Vec<Sample>>>);
-
-impl Measured {
-    fn note(&self, sample: Sample) {
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.push(sample);
-    }
-
-    fn take(&self) -> Vec<Sample> {
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut samples)
-    }
 }
 
 /// Plays a drawn scenario.
@@ -264,10 +242,9 @@ impl Stage {
     fn begin_workload(&mut self, workload: &Workload) {
         for agent in &self.agents {
             let desk = Desk {
-                sim: self.sim.clone(),
+                vendor: self.relays.clone(),
                 host: agent.name.clone(),
                 seed: self.seed,
-                relays: self.relays.clone(),
                 measured: self.measured.clone(),
             };
             self.vendor.spawn(workload.clone().run(desk));

@@ -1,5 +1,7 @@
 //! `run`: scenarios times worlds times seeds, on as many threads as there are processors.
 
+mod lab;
+
 use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
@@ -38,6 +40,8 @@ pub struct Request {
     pub jobs: NonZeroUsize,
     /// Whether these are all that are shipped, so that the goals of the suite apply.
     pub is_whole_suite: bool,
+    /// Whether the lab takes as long as the scenarios say, and not minutes.
+    pub is_full_length: bool,
 }
 
 /// Seeds from one to another, both included.
@@ -133,7 +137,7 @@ pub fn count(request: &Request) -> usize {
 /// Runs everything in virtual time.
 fn simulate(
     request: &Request,
-    mut on_done: impl FnMut(&Run, Option<&Repro>) -> Option<String>,
+    on_done: &mut impl FnMut(&Run, Option<&Repro>) -> Option<String>,
 ) -> Suite {
     let jobs = Mutex::new(jobs(request).into_iter());
     let (done, results) = mpsc::sync_channel(request.jobs.get());
@@ -152,7 +156,7 @@ fn simulate(
                 while let Some(job) = next() {
                     let scenario = &request.scenarios[job.scenario];
                     // Where nobody hears the result, nobody wants another.
-                    if done.send(one(scenario, job.seed)).is_err() {
+                    if done.send(one(request, scenario, job.seed)).is_err() {
                         return;
                     }
                 }
@@ -190,12 +194,12 @@ fn simulate(
 /// A world is not to be had; nothing was run.
 pub fn run(
     request: &Request,
-    on_done: impl FnMut(&Run, Option<&Repro>) -> Option<String>,
+    mut on_done: impl FnMut(&Run, Option<&Repro>) -> Option<String>,
 ) -> Result<Suite, RunError> {
+    let mut suite = simulate(request, &mut on_done);
     if request.worlds.contains(&World::Lab) {
-        return Err(RunError::NoLab);
+        lab::run(request, &mut suite, &mut on_done)?;
     }
-    let mut suite = simulate(request, on_done);
     conclude(request, &mut suite);
     Ok(suite)
 }
@@ -208,7 +212,7 @@ pub fn run(
 pub fn replay(repro: &Repro, keeps: Keeps) -> Result<Played, RunError> {
     match repro.world {
         World::Sim => Ok(play::play(&repro.scenario, repro.seed(), keeps)),
-        World::Lab => Err(RunError::NoLab),
+        World::Lab => lab::replay(repro),
     }
 }
 
@@ -216,8 +220,12 @@ pub fn replay(repro: &Repro, keeps: Keeps) -> Result<Played, RunError> {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// There is no lab here.
-    #[error("this release has no lab yet: run with --world sim")]
+    #[error("the lab needs Linux: run with --world sim")]
     NoLab,
+    /// The lab cannot be had.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Lab(#[from] crate::lab::LabError),
 }
 
 /// What all runs together say beyond each of them.
@@ -305,8 +313,8 @@ fn skipped(request: &Request, world: World) -> Vec<Skipped> {
 }
 
 /// One seed of a scenario: drawn, played, and some played twice.
-fn one(scenario: &Scenario, seed: Seed) -> Done {
-    let drawn = scenario.drawn(seed);
+fn one(request: &Request, scenario: &Scenario, seed: Seed) -> Done {
+    let drawn = lab::as_in_both(request, scenario.drawn(seed));
     let is_repeated = seed.0 % REPEATED_EVERY == 1 && weight(scenario) < REPEATED_WEIGHT_MAX;
     let keeps = if is_repeated {
         Keeps::Shapes

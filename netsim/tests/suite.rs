@@ -23,6 +23,7 @@ fn every_shipped_scenario_holds_with_eighty_seeds_and_all_goals_are_reached() {
         seeds: "80".parse().expect("a number of seeds"),
         jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         is_whole_suite: true,
+        is_full_length: false,
     };
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
 

@@ -3,6 +3,7 @@
 
 use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use rustls::{RootCertStore, pki_types::ServerName};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_rustls::TlsConnector;
@@ -34,6 +35,10 @@ pub use tally::{DialCounts, DialTally};
 
 /// What a better transport gets ahead of the next one.
 const HEAD_START: Duration = Duration::from_millis(300);
+
+/// How long an address of a host may take to answer before the next one has its turn beside it
+/// (RFC 8305, section 8).
+const ADDRESS_PAUSE: Duration = Duration::from_millis(250);
 
 /// What QUIC gets, at least, once nobody listens where all other transports lead: the
 /// relay restarts, and where the network swallows QUIC, waiting for it would hold up the
@@ -372,16 +377,30 @@ impl Route {
             .collect())
     }
 
-    /// Tries the host's addresses in turn.
+    /// Tries the host's addresses, the next one while those before have no answer yet
+    /// (RFC 8305, section 5): IPv6 that leads nowhere costs a pause, and not the attempt.
     async fn connect_any(&self, remotes: &[SocketAddr]) -> Result<(Connection, SocketAddr), Cause> {
+        let mut waiting = remotes.iter();
+        let mut trying = FuturesUnordered::new();
         let mut last = Cause::TimedOut;
-        for remote in remotes {
-            match self.connect(*remote).await {
-                Ok(connection) => return Ok((connection, *remote)),
-                Err(cause) => last = cause,
+        loop {
+            match waiting.next() {
+                Some(remote) => {
+                    trying.push(async move { (self.connect(*remote).await, *remote) });
+                }
+                None if trying.is_empty() => return Err(last),
+                None => {}
+            }
+            let pause = tokio::time::sleep(ADDRESS_PAUSE);
+            tokio::select! {
+                biased;
+                Some((connected, remote)) = trying.next() => match connected {
+                    Ok(connection) => return Ok((connection, remote)),
+                    Err(cause) => last = cause,
+                },
+                () = pause, if !waiting.as_slice().is_empty() => {}
             }
         }
-        Err(last)
     }
 
     async fn connect(&self, remote: SocketAddr) -> Result<Connection, Cause> {

@@ -67,6 +67,11 @@ pub(super) fn replay(arguments: &ReplayArguments) -> ExitCode {
         Ok(repro) => repro,
         Err(code) => return code,
     };
+    if repro.world == World::Lab
+        && let Some(ended) = super::sandboxed()
+    {
+        return ended;
+    }
     let keeps = match &arguments.pcapng {
         Some(_) => Keeps::Packets,
         None => Keeps::Nothing,

@@ -249,6 +249,31 @@ pub fn operator(programs: &Programs, relay: &Host, arguments: &[&str]) -> io::Re
     command.output()
 }
 
+/// Has an operator on the relay's host listen for whoever wants to reach the Docker Engine
+/// of an environment: at a Unix socket, which is there once somebody listens. Ends with its
+/// host.
+///
+/// # Errors
+///
+/// It cannot be started.
+pub fn docker_at(
+    programs: &Programs,
+    relay: &Host,
+    (environment, socket): (&str, &Path),
+) -> io::Result<Child> {
+    let mut command = clean(&programs.relay);
+    command
+        .args(["docker", environment, "--listen"])
+        .arg(format!("unix://{}", socket.display()))
+        .arg("--data-dir")
+        .arg(data_dir(relay))
+        .stdin(std::process::Stdio::null());
+    relay.spawn(
+        &mut command,
+        &relay.folder().join(format!("vendor-{environment}.log")),
+    )
+}
+
 /// Adds an environment at the relay, and gives the token of its agent.
 ///
 /// # Errors

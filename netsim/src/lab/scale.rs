@@ -4,7 +4,7 @@
 //! Divided are when events happen and how long they last, the length of the run, the
 //! workload's pauses, and idle timeouts of boxes. Not divided is what the product decides:
 //! its own timers, which a release binary has no switch for, and so the deadlines of
-//! expectations, which are about them. For the same reason no idle timeout becomes
+//! expectations, which are about them, and from when on they count. For the same reason no idle timeout becomes
 //! shorter than what a heartbeat keeps open ([`SHORTEST_IDLE`]): it would be a fault that
 //! nobody has modelled.
 
@@ -19,6 +19,10 @@ use netsim_core::{
 /// that are shorter in the scenario stay as they are.
 pub const SHORTEST_IDLE: Duration = Duration::from_secs(50);
 
+/// A run is not made shorter than this: within it, the deadlines of what follows its beginning
+/// pass, which are not divided.
+pub const SHORTEST_RUN: Duration = Duration::from_secs(15);
+
 /// The scenario with what is long in it divided by `factor`; 1 is full length.
 #[must_use]
 pub fn scaled(scenario: &Scenario, factor: u32) -> Scenario {
@@ -28,13 +32,13 @@ pub fn scaled(scenario: &Scenario, factor: u32) -> Scenario {
         return scenario;
     }
     let divide = |span: &mut At<Choice<Duration>>| *span = at(span.get() / factor);
-    divide(&mut scenario.duration);
+    let whole = scenario.duration.get();
+    scenario.duration = at((whole / factor).max(whole.min(SHORTEST_RUN)));
     for event in &mut scenario.events {
         divide_event(event, factor);
     }
     for expectation in &mut scenario.expectations {
         let mut one: Expectation = (**expectation).clone();
-        one.from.iter_mut().for_each(divide);
         one.until.iter_mut().for_each(divide);
         *expectation = At::nowhere(one);
     }

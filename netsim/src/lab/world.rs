@@ -200,6 +200,11 @@ impl Lab {
         self.fabric.as_ref().expect("it is there until the end")
     }
 
+    /// The same, for a task of its own.
+    pub fn shared_fabric(&self) -> Arc<Fabric> {
+        Arc::clone(self.fabric.as_ref().expect("it is there until the end"))
+    }
+
     /// Real hosts: copies, in the order of the topology.
     pub fn hosts(&self) -> &[Arc<Host>] {
         &self.real.hosts

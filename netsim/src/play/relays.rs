@@ -3,11 +3,21 @@
 
 use std::{
     collections::BTreeMap,
+    io,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use netsim_core::{model::Role, term::Name, topology::NodeId};
+use async_trait::async_trait;
+use bytes::Bytes;
+use netsim_core::{
+    model::{Role, Word},
+    term::Name,
+    time::Instant,
+    topology::NodeId,
+};
 use prometheus::Registry as Series;
 use relay::{
     control::{self, Principal},
@@ -20,16 +30,20 @@ use relay::{
     tls::DoorTls,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::task::{JoinHandle, JoinSet};
-use tunnel::{KeyPair, OpenRequest, Stream, StreamReset, World};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::{JoinHandle, JoinSet},
+};
+use tunnel::{KeyPair, OpenRequest, Stream, World, world::BoxIo};
 use wire::{
-    id::EnvironmentId,
+    id::{EnvironmentId, RequestId},
     key::Secret,
+    target::Target,
     token::{EnrolToken, RelayAddress},
 };
 
 use super::{ends::Ends, hosts};
-use crate::{capture::Keys, sim::Sim, version};
+use crate::{capture::Keys, sim::Sim, version, workload::Vendor};
 
 /// The ports of every simulated relay, by which attempts are told apart.
 const TUNNEL_PORT: u16 = 8000;
@@ -131,26 +145,6 @@ impl Relays {
         by_host.insert(host.clone(), id);
         drop(by_host);
         token.text.parse().expect("a relay writes tokens that are")
-    }
-
-    /// Opens a stream to the agent on a host, at whichever relay has its session.
-    pub(super) async fn open(
-        &self,
-        host: &Name,
-        request: OpenRequest,
-    ) -> Result<(Stream, StreamGuard), StreamReset> {
-        let node = self.node_of(host).or_else(|| self.any_node());
-        let Some(node) = node else {
-            return Err(StreamReset {
-                code: wire::close::ResetCode::EnvironmentOffline,
-                reason: "no relay runs".to_owned(),
-            });
-        };
-        let request = OpenRequest {
-            environment: host.to_string(),
-            ..request
-        };
-        node.sessions().open(&self.vendor, request).await
     }
 
     fn nodes(&self) -> Vec<Node> {
@@ -297,6 +291,70 @@ impl Relays {
                 ending.await.ok();
             }
         }
+    }
+}
+
+/// A stream that counts as open at its relay for as long as it is kept.
+struct Opened {
+    stream: Stream,
+    _open: StreamGuard,
+}
+
+impl AsyncRead for Opened {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Opened {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Vendor for Relays {
+    /// At whichever relay has the agent's session.
+    async fn open(&self, host: &Name, id: RequestId) -> io::Result<BoxIo> {
+        let node = self.node_of(host).or_else(|| self.any_node());
+        let node = node.ok_or(io::ErrorKind::NotConnected)?;
+        let request = OpenRequest {
+            environment: host.to_string(),
+            target: Target::Docker,
+            principal: String::new(),
+            request_id: id,
+            first_bytes: Bytes::new(),
+        };
+        let opened = node.sessions().open(&self.vendor, request).await;
+        let (stream, open) = opened.map_err(io::Error::other)?;
+        Ok(Box::new(Opened {
+            stream,
+            _open: open,
+        }))
+    }
+
+    fn observe(&self, host: &Name, word: Word, detail: &str) {
+        self.sim.observe(Some(host), word, detail);
+    }
+
+    fn now(&self) -> Instant {
+        self.sim.now()
     }
 }
 

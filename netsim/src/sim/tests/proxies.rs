@@ -4,7 +4,7 @@
 use data_encoding::BASE64;
 use netsim_core::{
     model::ProxyKind,
-    term::{Scalar, Text},
+    term::{At, Scalar, Text},
 };
 use tunnel::world::{AsyncUdpSocket, BoxIo, Net, TargetEnd, TargetSocket};
 
@@ -192,14 +192,25 @@ fn a_destination_that_does_not_answer_is_a_gateway_that_timed_out() {
 
 #[test]
 fn a_proxy_that_nobody_uses_is_told_of() {
-    run(
-        scenario("proxy-cuts-every-60s"),
-        Seed(1),
-        |sim| async move {
-            let said = "no connection came to the proxy proxy".to_owned();
-            assert!(vacuous(&sim).contains(&said), "{:?}", vacuous(&sim));
-        },
-    );
+    let mut scenario = scenario("proxy-cuts-every-60s");
+    let said = "no connection came to the proxy proxy".to_owned();
+    run(scenario.clone(), Seed(1), |sim| async move {
+        let all = vacuous(&sim);
+        assert!(
+            !all.contains(&said),
+            "it is known why nobody uses it: {all:?}"
+        );
+    });
+    for expectation in &mut scenario.expectations {
+        let mut unmarked = (**expectation).clone();
+        unmarked.known_failing = None;
+        *expectation = At::nowhere(unmarked);
+    }
+
+    run(scenario, Seed(1), |sim| async move {
+        let said = "no connection came to the proxy proxy".to_owned();
+        assert!(vacuous(&sim).contains(&said), "{:?}", vacuous(&sim));
+    });
 }
 
 #[test]

@@ -1,27 +1,29 @@
 //! What the vendor does meanwhile: streams to the Docker Engine of every agent, whose bytes
 //! come back and are compared.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use bytes::Bytes;
+use async_trait::async_trait;
 use netsim_core::{
     model::{Scenario, Word},
     random::{Seed, Stream as Dice},
     term::Name,
+    time,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
     time::Instant,
 };
-use tunnel::OpenRequest;
-use wire::{id::RequestId, target::Target};
+use tunnel::world::BoxIo;
+use wire::id::RequestId;
 
-use super::{Measured, relays::Relays};
 use crate::{
     docker,
     outcome::{Reading, Sample},
-    sim::Sim,
 };
 
 /// How long a stream that is to last waits between its parts.
@@ -29,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The streams that one agent is asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Workload {
+pub struct Workload {
     streams: u32,
     every: Duration,
     bytes: usize,
@@ -38,7 +40,7 @@ pub(super) struct Workload {
 
 impl Workload {
     /// That of a drawn scenario.
-    pub(super) fn of(scenario: &Scenario) -> Self {
+    pub fn of(scenario: &Scenario) -> Self {
         let workload = &scenario.workload;
         Self {
             streams: workload.streams.get(),
@@ -49,7 +51,7 @@ impl Workload {
     }
 
     /// Opens them one after the other, whatever becomes of those before. Ends with the last.
-    pub(super) async fn run(self, desk: Desk) {
+    pub async fn run(self, desk: Desk) {
         let mut streams = JoinSet::new();
         let mut at = Instant::now();
         for number in 0..self.streams {
@@ -78,25 +80,22 @@ impl Workload {
             Err(Failed::Corrupted) => (Word::Corrupted, format!("stream {number}")),
             Err(Failed::Reset(why)) => (Word::StreamReset, why),
         };
-        desk.sim.observe(Some(&desk.host), word.0, &word.1);
+        desk.vendor.observe(&desk.host, word.0, &word.1);
     }
 
     /// Sends bytes, and has them back.
     async fn carry(&self, desk: &Desk, dice: &mut Dice) -> Result<(), Failed> {
         let mut id = [0; 16];
         dice.fill(&mut id);
-        let request = OpenRequest {
-            environment: String::new(),
-            target: Target::Docker,
-            principal: String::new(),
-            request_id: RequestId::from_bytes(id),
-            first_bytes: Bytes::new(),
-        };
         // An agent that is away is asked for nothing: that it is away is seen already.
-        let opened = desk.relays.open(&desk.host, request).await;
-        let (stream, _open) = opened.map_err(|_| Failed::NeverOpened)?;
-        desk.sim.observe(Some(&desk.host), Word::StreamOpened, "");
-        let echo = docker::hijack(stream, b"").await?;
+        let opened = desk
+            .vendor
+            .open(&desk.host, RequestId::from_bytes(id))
+            .await;
+        let stream = opened.map_err(|_| Failed::NeverOpened)?;
+        let never = |_| Failed::NeverOpened;
+        let echo = docker::hijack(stream, b"").await.map_err(never)?;
+        desk.vendor.observe(&desk.host, Word::StreamOpened, "");
         let (mut reader, mut writer) = tokio::io::split(echo);
         let mut sent = vec![0; self.bytes];
         dice.fill(&mut sent);
@@ -138,14 +137,56 @@ impl Workload {
     }
 }
 
+/// A vendor, in whichever world: how streams are opened, and where is noted what became of
+/// them.
+#[async_trait]
+pub trait Vendor: Send + Sync {
+    /// Opens a stream to the Docker Engine beside the agent on a host.
+    async fn open(&self, host: &Name, id: RequestId) -> std::io::Result<BoxIo>;
+
+    /// Notes what was seen of an agent.
+    fn observe(&self, host: &Name, word: Word, detail: &str);
+
+    /// How long the run has been going on.
+    fn now(&self) -> time::Instant;
+}
+
+/// Samples, as they are taken.
+#[derive(Debug, Clone, Default)]
+pub struct Measured(Arc<Mutex<Vec<Sample>>>);
+
+impl Measured {
+    fn note(&self, sample: Sample) {
+        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.push(sample);
+    }
+
+    /// Takes them out.
+    pub fn take(&self) -> Vec<Sample> {
+        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut samples)
+    }
+}
+
 /// What the streams of one agent need.
 #[derive(Clone)]
-pub(super) struct Desk {
-    pub(super) sim: Sim,
-    pub(super) host: Name,
-    pub(super) seed: Seed,
-    pub(super) relays: Arc<Relays>,
-    pub(super) measured: Measured,
+pub struct Desk {
+    /// Who opens them.
+    pub vendor: Arc<dyn Vendor>,
+    /// The agent's host.
+    pub host: Name,
+    /// What their bytes grow from.
+    pub seed: Seed,
+    /// Where is noted what was measured.
+    pub measured: Measured,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Desk {
@@ -156,7 +197,7 @@ impl Desk {
 
     fn measure(&self, reading: Reading) {
         self.measured.note(Sample {
-            at: self.sim.now(),
+            at: self.vendor.now(),
             host: self.host.clone(),
             reading,
         });

@@ -1,0 +1,241 @@
+//! A scenario tried on a real kernel, with the release programs: what the lab has seen of it,
+//! judged as a run in virtual time is.
+//!
+//! The vendor works as one does: an operator's command on the relay's host leads to each
+//! agent's Docker Engine, of which a model listens on the agent's host.
+
+use std::{
+    io,
+    path::PathBuf,
+    process::Child,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use netsim_core::{
+    model::{Scenario, Word, World},
+    random::Seed,
+    term::Name,
+    time::Instant,
+    trace::Observation,
+};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    task::JoinSet,
+};
+use tunnel::world::BoxIo;
+use wire::id::RequestId;
+
+use crate::{
+    docker::Engine,
+    lab::{Fabric, Host, Lab, LabError, Options, programs},
+    outcome::Run,
+    play,
+    workload::{Desk, Measured, Vendor, Workload},
+};
+
+/// By how much the quick lab makes long times shorter.
+pub const SCALE: u32 = 10;
+
+/// How long one run may take in the quick lab.
+pub const BUDGET: Duration = Duration::from_secs(45);
+
+/// How a scenario is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// What is long is divided by this.
+    pub scale: u32,
+    /// What takes longer is refused.
+    pub budget: Option<Duration>,
+}
+
+impl Pace {
+    /// Within minutes.
+    pub const QUICK: Self = Self {
+        scale: SCALE,
+        budget: Some(BUDGET),
+    };
+    /// Every time as the scenario has it.
+    pub const FULL: Self = Self {
+        scale: 1,
+        budget: None,
+    };
+}
+
+/// Why a drawn scenario cannot be tried here, though its file says that it can; none where it
+/// can.
+pub fn refusal(drawn: &Scenario, pace: Pace) -> Option<String> {
+    if !drawn.proxies.is_empty() {
+        return Some("its proxies run in virtual time alone so far".to_owned());
+    }
+    let scaled = crate::lab::scale::scaled(drawn, pace.scale);
+    crate::lab::scale::too_long(&scaled, pace.budget?)
+}
+
+/// Tries a drawn scenario. To be called in a sandbox.
+///
+/// # Errors
+///
+/// What it takes is not there.
+pub fn run(drawn: &Scenario, seed: Seed, pace: Pace) -> Result<Run, LabError> {
+    let begun = std::time::Instant::now();
+    let options = Options {
+        scale: pace.scale,
+        budget: pace.budget,
+        ..Options::default()
+    };
+    let lab = Lab::start(drawn, seed, options)?;
+    let scenario = lab.scenario().clone();
+    let measured = Measured::default();
+    let end = Instant::at(scenario.duration.get());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed("no runtime"))?;
+    let vendor = Arc::new(Operator::beside(&lab));
+    let streams = Desks {
+        workload: Workload::of(&scenario),
+        seed,
+        measured: measured.clone(),
+    };
+    let troubles = runtime.block_on(async {
+        let left = end.since(lab.now());
+        let work = streams.work(&lab, &vendor);
+        // The run is as long as it is: what is under way then is left alone.
+        drop(tokio::time::timeout(left, work).await);
+        let left = end.since(lab.now());
+        tokio::time::sleep(left).await;
+        lab.troubles()
+    });
+    let (touched, vacuous) = (lab.touched(), lab.vacuous());
+    for trouble in troubles {
+        tracing::warn!("{trouble}");
+    }
+    drop(vendor);
+    let trace = lab.stop();
+    let checks = play::checks(&scenario, &trace.observations, end);
+    Ok(Run {
+        scenario: (*scenario.name).clone(),
+        world: World::Lab,
+        seed,
+        lasted: end.since_start(),
+        took: begun.elapsed(),
+        checks,
+        observations: trace.observations,
+        samples: measured.take(),
+        touched,
+        vacuous,
+        repro: None,
+    })
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> LabError {
+    move |source| LabError::Failed { what, source }
+}
+
+/// What is asked of all agents.
+struct Desks {
+    workload: Workload,
+    seed: Seed,
+    measured: Measured,
+}
+
+impl Desks {
+    /// Engines answer, and streams come and go; ends with the last of them.
+    async fn work(&self, lab: &Lab, vendor: &Arc<Operator>) {
+        let (mut engines, mut streams) = (JoinSet::new(), JoinSet::new());
+        for agent in lab.agents() {
+            let host = agent.host();
+            match UnixListener::bind(programs::docker_socket(host)) {
+                Ok(listener) => {
+                    engines.spawn(async move { Engine::default().serve_unix(&listener).await });
+                }
+                Err(error) => tracing::warn!(%error, "no Docker Engine on {}", host.name),
+            }
+            let desk = Desk {
+                vendor: vendor.clone(),
+                host: host.name.clone(),
+                seed: self.seed,
+                measured: self.measured.clone(),
+            };
+            streams.spawn(self.workload.clone().run(desk));
+        }
+        while streams.join_next().await.is_some() {}
+    }
+}
+
+/// An operator's commands on the relay's host, one an agent.
+struct Operator {
+    fabric: Arc<Fabric>,
+    sockets: PathBuf,
+    commands: Mutex<Vec<Child>>,
+}
+
+impl Operator {
+    fn beside(lab: &Lab) -> Self {
+        let relay = lab.relays().first().map(|relay| relay.host());
+        let sockets = relay.map(|relay| relay.folder().to_owned());
+        let operator = Self {
+            fabric: lab.shared_fabric(),
+            sockets: sockets.unwrap_or_default(),
+            commands: Mutex::default(),
+        };
+        if let (Some(relay), Some(programs)) = (relay, lab.programs()) {
+            for agent in lab.agents() {
+                operator.listen(programs, (relay, &agent.host().name));
+            }
+        }
+        operator
+    }
+
+    fn listen(&self, programs: &programs::Programs, (relay, agent): (&Host, &Name)) {
+        let socket = self.socket(agent);
+        match programs::docker_at(programs, relay, (agent.as_str(), &socket)) {
+            Ok(command) => self
+                .commands
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(command),
+            Err(error) => tracing::warn!(%error, "no operator for {agent}"),
+        }
+    }
+
+    fn socket(&self, agent: &Name) -> PathBuf {
+        self.sockets.join(format!("vendor-{agent}.sock"))
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        for command in commands.iter_mut() {
+            // One that has ended by itself is not there to be killed.
+            command.kill().ok();
+            command.wait().ok();
+        }
+    }
+}
+
+#[async_trait]
+impl Vendor for Operator {
+    async fn open(&self, host: &Name, _id: RequestId) -> io::Result<BoxIo> {
+        let stream = UnixStream::connect(self.socket(host)).await?;
+        Ok(Box::new(stream))
+    }
+
+    fn observe(&self, host: &Name, word: Word, detail: &str) {
+        let observation = Observation {
+            at: self.fabric.now(),
+            host: Some(host.clone()),
+            word,
+            detail: detail.to_owned(),
+        };
+        self.fabric
+            .with(move |network, _| network.observe(observation));
+    }
+
+    fn now(&self) -> Instant {
+        self.fabric.now()
+    }
+}
