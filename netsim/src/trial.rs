@@ -39,7 +39,7 @@ use crate::{
 pub const SCALE: u32 = 10;
 
 /// How long one run may take in the quick lab.
-pub const BUDGET: Duration = Duration::from_secs(45);
+pub const BUDGET: Duration = Duration::from_secs(40);
 
 /// How a scenario is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@ fn every_document_a_reader_expects_is_there() {
         "LICENSE-MIT",
         "deny.toml",
         "docs/metrics.md",
+        "docs/netsim.md",
         "docs/netsim-scenarios.md",
         "docs/runbook.md",
         "relay/openapi.json",
@@ -31,8 +32,8 @@ fn the_architecture_is_read_in_one_sitting() {
     let lines = read("ARCHITECTURE.md").lines().count();
 
     assert!(
-        lines <= 300,
-        "ARCHITECTURE.md has {lines} lines, at most 300"
+        lines <= 330,
+        "ARCHITECTURE.md has {lines} lines, at most 330"
     );
 }
 
@@ -161,6 +162,7 @@ fn links_inside_the_repository_lead_somewhere() {
         "SECURITY.md",
         "CHANGELOG.md",
         "docs/metrics.md",
+        "docs/netsim.md",
         "docs/netsim-scenarios.md",
         "docs/runbook.md",
     ] {

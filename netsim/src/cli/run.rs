@@ -49,7 +49,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// In the lab, take as long as the scenarios say; without, long times are divided by 10,
-    /// and what still takes more than 45 s is left to virtual time
+    /// and what still takes more than 40 s is left to virtual time
     #[arg(long)]
     full: bool,
     /// Write a report there: index.html, report.json, junit.xml, failures/

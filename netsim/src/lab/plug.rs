@@ -1,7 +1,10 @@
 //! Cables between namespaces and the fabric: one pair of interfaces each, of which the
 //! near end is a port.
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use netsim_core::network::Network;
 
@@ -31,6 +34,10 @@ impl Cable {
     }
 }
 
+/// How often cables were laid. The kernel takes interfaces of an earlier run away when it finds
+/// the time, and until then they have their names.
+static LAID: AtomicU32 = AtomicU32::new(0);
+
 /// Lays every cable, and configures what they lead to.
 pub(super) fn plug(network: &Network, real: &Real) -> io::Result<Vec<(Beyond, Port)>> {
     let own = Namespace::current()?;
@@ -42,20 +49,21 @@ pub(super) fn plug(network: &Network, real: &Real) -> io::Result<Vec<(Beyond, Po
     parameters.retain(|(path, _)| std::path::Path::new("/proc/sys/net").join(path).exists());
     own.set(&parameters)?;
     let cables = cables(network, real);
+    let run = LAID.fetch_add(1, Ordering::Relaxed);
+    let near_name = |number: usize| format!("p{run}-{number}");
     let mut commands = String::new();
     for (number, cable) in cables.iter().enumerate() {
         let [near, far] = Cable::addresses(number).map(written);
         let (namespace, name) = &cable.far;
+        let own = near_name(number);
         commands.push_str(&format!(
-            "link add p{number} address {near} mtu {MTU} type veth \
+            "link add {own} address {near} mtu {MTU} type veth \
              peer name {name} address {far} mtu {MTU} netns {namespace}\n\
-             link set dev p{number} arp off up\n"
+             link set dev {own} arp off up\n"
         ));
     }
     own.ip(&commands)?;
-    let near: Vec<String> = (0..cables.len())
-        .map(|number| format!("p{number}"))
-        .collect();
+    let near: Vec<String> = (0..cables.len()).map(near_name).collect();
     promise_nothing(&own, near.iter().map(String::as_str).collect())?;
     let mut ports = Vec::new();
     for (number, cable) in cables.into_iter().enumerate() {

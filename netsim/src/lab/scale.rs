@@ -21,7 +21,7 @@ pub const SHORTEST_IDLE: Duration = Duration::from_secs(50);
 
 /// A run is not made shorter than this: within it, the deadlines of what follows its beginning
 /// pass, which are not divided.
-pub const SHORTEST_RUN: Duration = Duration::from_secs(15);
+pub const SHORTEST_RUN: Duration = Duration::from_secs(12);
 
 /// The scenario with what is long in it divided by `factor`; 1 is full length.
 #[must_use]

@@ -22,7 +22,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tunnel::{
     Credential, DialOptions, Dialled, OpenRequest, Session, TransportChoice, Trust,
     world::{
-        AsyncUdpSocket, BoxIo, Clock, Entropy, Listen, Net, RecvMeta, Resolve, Transmit, UdpPoller,
+        AsyncUdpSocket, BoxIo, Clock, Entropy, Listen, Net, RecvMeta, Resolve, TargetEnd,
+        TargetSocket, Transmit, UdpPoller,
     },
 };
 use wire::{
@@ -70,6 +71,11 @@ impl Net for Pipes {
         let arrived = door.send((Box::new(far), address)).await;
         arrived.map_err(|_| io::ErrorKind::ConnectionRefused)?;
         Ok(Box::new(near))
+    }
+
+    /// A relay reaches no targets itself.
+    async fn connect_target(&self, _target: TargetEnd<'_>) -> io::Result<TargetSocket> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn connect_udp(&self, _peer: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -137,8 +143,8 @@ impl Clock for Virtual {
         tokio::time::Instant::now().into_std()
     }
 
-    fn unix_seconds(&self) -> i64 {
-        1_893_456_000
+    fn unix_milliseconds(&self) -> i64 {
+        1_893_456_000_000
     }
 }
 

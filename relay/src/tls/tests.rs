@@ -23,8 +23,8 @@ impl Clock for Standing {
         tokio::time::Instant::now().into_std()
     }
 
-    fn unix_seconds(&self) -> i64 {
-        self.0.as_second()
+    fn unix_milliseconds(&self) -> i64 {
+        self.0.as_millisecond()
     }
 }
 
