@@ -302,6 +302,17 @@ impl Stack {
         self.udp.port(id)
     }
 
+    /// The address that a UDP socket has: that of its connection, else any.
+    pub fn udp_address(&self, id: UdpId) -> IpAddr {
+        let has_ipv6 = self.addresses.iter().any(|own| own.addr().is_ipv6());
+        let any: IpAddr = if has_ipv6 {
+            std::net::Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            std::net::Ipv4Addr::UNSPECIFIED.into()
+        };
+        self.udp.local(id).unwrap_or(any)
+    }
+
     /// Sends a datagram.
     ///
     /// # Errors

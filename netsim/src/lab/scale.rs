@@ -11,13 +11,17 @@
 use std::time::Duration;
 
 use netsim_core::{
-    model::{Event, Expectation, Idle, Scenario},
+    model::{Deed, Event, Expectation, Idle, Scenario},
     term::{At, Choice},
 };
 
 /// Twice and a half the pause of the product's heartbeats on an idle connection. Timeouts
 /// that are shorter in the scenario stay as they are.
 pub const SHORTEST_IDLE: Duration = Duration::from_secs(50);
+
+/// Streams do not follow each other faster than this, but where they do in the scenario: a
+/// scaled run is no test of load.
+pub const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A run is not made shorter than this: within it, the deadlines of what follows its beginning
 /// pass, which are not divided.
@@ -28,7 +32,10 @@ pub const SHORTEST_RUN: Duration = Duration::from_secs(12);
 pub fn scaled(scenario: &Scenario, factor: u32) -> Scenario {
     let mut scenario = scenario.clone();
     let factor = factor.max(1);
-    if factor == 1 {
+    // Whoever is to move to a VPN and back needs his time to notice.
+    let mut events = scenario.events.iter();
+    let has_vpn = events.any(|event| matches!(*event.deed, Deed::VpnUp | Deed::VpnDown));
+    if factor == 1 || has_vpn {
         return scenario;
     }
     let divide = |span: &mut At<Choice<Duration>>| *span = at(span.get() / factor);
@@ -46,7 +53,8 @@ pub fn scaled(scenario: &Scenario, factor: u32) -> Scenario {
         edge.idle = divided(&edge.idle, factor);
     }
     let workload = &mut scenario.workload;
-    workload.every = Choice::Fixed(workload.every.get() / factor);
+    let every = workload.every.get();
+    workload.every = Choice::Fixed((every / factor).max(every.min(SHORTEST_PAUSE)));
     workload.lasts = Choice::Fixed(workload.lasts.get() / factor);
     scenario
 }

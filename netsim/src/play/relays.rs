@@ -34,7 +34,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     task::{JoinHandle, JoinSet},
 };
-use tunnel::{KeyPair, OpenRequest, Stream, World, world::BoxIo};
+use tunnel::{
+    KeyPair, OpenRequest, Stream, World,
+    world::{AsyncUdpSocket, BoxIo},
+};
 use wire::{
     id::{EnvironmentId, RequestId},
     key::Secret,
@@ -48,6 +51,9 @@ use crate::{capture::Keys, sim::Sim, version, workload::Vendor};
 /// The ports of every simulated relay, by which attempts are told apart.
 const TUNNEL_PORT: u16 = 8000;
 const HTTPS_PORT: u16 = 443;
+
+/// How often it is tried whether a port is free again.
+const PORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What an operator gives a relay by default.
 const DRAIN: DrainOptions = DrainOptions {
@@ -189,10 +195,7 @@ impl Relays {
         let doors = Doors {
             https: Box::new(listen(HTTPS_PORT)),
             tunnel_tcp: Box::new(listen(TUNNEL_PORT)),
-            tunnel_udp: self
-                .sim
-                .bind_udp(node, TUNNEL_PORT)
-                .expect("the port is free"),
+            tunnel_udp: self.udp(node).await,
         };
         let running = relay.serve(doors, &self.tls(&world));
         let mut watching = JoinSet::new();
@@ -243,6 +246,17 @@ impl Relays {
             Arc::make_mut(&mut tls.quic).key_log = keys.clone();
         }
         tls
+    }
+
+    /// The tunnel's UDP socket. What QUIC still has to say of a relay that has ended holds the
+    /// former one for some round trips; the end of a process would not.
+    async fn udp(&self, node: NodeId) -> Arc<dyn AsyncUdpSocket> {
+        loop {
+            match self.sim.bind_udp(node, TUNNEL_PORT) {
+                Ok(socket) => return socket,
+                Err(_) => tokio::time::sleep(PORT_PAUSE).await,
+            }
+        }
     }
 
     /// The host is gone: what ran on it, runs no more, and says nothing.

@@ -75,11 +75,7 @@ impl AsyncUdpSocket for SimUdp {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.sim.with_stack(self.host, |stack, _| {
             let port = stack.udp_port(self.id).ok_or(HostError::BrokenPipe)?;
-            let first = stack
-                .addresses()
-                .first()
-                .ok_or(HostError::NetworkUnreachable)?;
-            Ok(SocketAddr::new(first.addr(), port))
+            Ok(SocketAddr::new(stack.udp_address(self.id), port))
         })
     }
 
