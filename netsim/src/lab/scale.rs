@@ -4,9 +4,9 @@
 //! Divided are when events happen and how long they last, the length of the run, the
 //! workload's pauses, and idle timeouts of boxes. Not divided is what the product decides:
 //! its own timers, which a release binary has no switch for, and so the deadlines of
-//! expectations, which are about them, and from when on they count. For the same reason no idle timeout becomes
-//! shorter than what a heartbeat keeps open ([`SHORTEST_IDLE`]): it would be a fault that
-//! nobody has modelled.
+//! expectations, which are about them, and from when on they count. For the same reason no
+//! idle timeout becomes shorter than what a heartbeat keeps open ([`SHORTEST_IDLE`]): it would
+//! be a fault that nobody has modelled. A scenario in which a VPN comes up is left as it is.
 
 use std::time::Duration;
 
