@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use netsim_core::{
-    model::{Scenario, Word, World},
+    model::{Deed, Scenario, Word, World},
     random::Seed,
     term::Name,
     time::Instant,
@@ -63,13 +63,21 @@ impl Pace {
     };
 }
 
+/// By how much a scenario is made shorter: not at all where a VPN comes up, since an agent needs
+/// its time to notice, and its timers are not divided.
+pub fn scale_of(drawn: &Scenario, pace: Pace) -> u32 {
+    let mut events = drawn.events.iter();
+    let has_vpn = events.any(|event| matches!(*event.deed, Deed::VpnUp | Deed::VpnDown));
+    if has_vpn { 1 } else { pace.scale }
+}
+
 /// Why a drawn scenario cannot be tried here, though its file says that it can; none where it
 /// can.
 pub fn refusal(drawn: &Scenario, pace: Pace) -> Option<String> {
     if !drawn.proxies.is_empty() {
         return Some("its proxies run in virtual time alone so far".to_owned());
     }
-    let scaled = crate::lab::scale::scaled(drawn, pace.scale);
+    let scaled = crate::lab::scale::scaled(drawn, scale_of(drawn, pace));
     crate::lab::scale::too_long(&scaled, pace.budget?)
 }
 
@@ -81,7 +89,7 @@ pub fn refusal(drawn: &Scenario, pace: Pace) -> Option<String> {
 pub fn run(drawn: &Scenario, seed: Seed, pace: Pace) -> Result<Run, LabError> {
     let begun = std::time::Instant::now();
     let options = Options {
-        scale: pace.scale,
+        scale: scale_of(drawn, pace),
         budget: pace.budget,
         ..Options::default()
     };

@@ -6,12 +6,12 @@
 //! its own timers, which a release binary has no switch for, and so the deadlines of
 //! expectations, which are about them, and from when on they count. For the same reason no
 //! idle timeout becomes shorter than what a heartbeat keeps open ([`SHORTEST_IDLE`]): it would
-//! be a fault that nobody has modelled. A scenario in which a VPN comes up is left as it is.
+//! be a fault that nobody has modelled.
 
 use std::time::Duration;
 
 use netsim_core::{
-    model::{Deed, Event, Expectation, Idle, Scenario},
+    model::{Event, Expectation, Idle, Scenario},
     term::{At, Choice},
 };
 
@@ -32,10 +32,7 @@ pub const SHORTEST_RUN: Duration = Duration::from_secs(12);
 pub fn scaled(scenario: &Scenario, factor: u32) -> Scenario {
     let mut scenario = scenario.clone();
     let factor = factor.max(1);
-    // Whoever is to move to a VPN and back needs his time to notice.
-    let mut events = scenario.events.iter();
-    let has_vpn = events.any(|event| matches!(*event.deed, Deed::VpnUp | Deed::VpnDown));
-    if factor == 1 || has_vpn {
+    if factor == 1 {
         return scenario;
     }
     let divide = |span: &mut At<Choice<Duration>>| *span = at(span.get() / factor);

@@ -33,7 +33,7 @@ mod linux {
     /// A scenario that is run in both worlds is the same in both.
     pub(crate) fn as_in_both(request: &Request, drawn: Scenario) -> Scenario {
         if request.worlds.contains(&World::Lab) {
-            lab::scale::scaled(&drawn, pace(request).scale)
+            lab::scale::scaled(&drawn, trial::scale_of(&drawn, pace(request)))
         } else {
             drawn
         }
