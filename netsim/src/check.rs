@@ -54,7 +54,7 @@ fn listed(file: &str, mistakes: &[Mistake]) -> String {
 /// It cannot be read, or its scenario does not make sense.
 pub fn file(path: &Path) -> Result<Scenario, CheckError> {
     let file = path.display().to_string();
-    let read = read_bounded(path);
+    let read = read_bounded(path, limits::SCENARIO_BYTES_MAX);
     let text = read.map_err(|source| CheckError::Unreadable {
         file: file.clone(),
         source,
@@ -62,11 +62,11 @@ pub fn file(path: &Path) -> Result<Scenario, CheckError> {
     check(&text).map_err(|mistakes| CheckError::Mistaken { file, mistakes })
 }
 
-/// Reads no more than a scenario may have, and a byte by which `check` sees that it is
-/// too long.
-fn read_bounded(path: &Path) -> io::Result<String> {
+/// Reads no more than a file may have, and a byte by which its reader sees that it is too
+/// long.
+pub(crate) fn read_bounded(path: &Path, most: usize) -> io::Result<String> {
     let mut text = String::new();
-    let most = u64::try_from(limits::SCENARIO_BYTES_MAX).unwrap_or(u64::MAX);
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
     let file = fs::File::open(path)?;
     io::Read::read_to_string(&mut io::Read::take(file, most + 1), &mut text)?;
     Ok(text)

@@ -27,6 +27,12 @@ use crate::{
 /// Of so many seeds, one is run twice, and must have the same shape both times.
 const REPEATED_EVERY: u64 = 100;
 
+/// How many seeds one command runs: what was seen of every run is kept until its report.
+const SEEDS_MAX: u64 = 10_000;
+
+/// How many runs go on at the same time, whatever was asked for: more than machines have cores.
+const JOBS_MAX: usize = 256;
+
 /// What is to be run.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -70,6 +76,11 @@ impl std::str::FromStr for Seeds {
             Some((first, last)) => (number(first)?, number(last)?),
             None => (1, number(text)?),
         };
+        if last.saturating_sub(first) >= SEEDS_MAX {
+            return Err(format!(
+                "`{text}` are more than {SEEDS_MAX} seeds: run them in several parts"
+            ));
+        }
         if first == 0 || last < first {
             return Err(format!(
                 "`{text}` has no seed: seeds count from 1, and the last is not below the first"
@@ -140,7 +151,8 @@ fn simulate(
     on_done: &mut impl FnMut(&Run, Option<&Repro>) -> Option<String>,
 ) -> Suite {
     let jobs = Mutex::new(jobs(request).into_iter());
-    let (done, results) = mpsc::sync_channel(request.jobs.get());
+    let threads = request.jobs.get().min(JOBS_MAX);
+    let (done, results) = mpsc::sync_channel(threads);
     let mut suite = Suite {
         skipped: skipped(request, World::Sim),
         ..Suite::default()
@@ -149,7 +161,7 @@ fn simulate(
         return suite;
     }
     thread::scope(|scope| {
-        for _ in 0..request.jobs.get() {
+        for _ in 0..threads {
             let (jobs, done) = (&jobs, done.clone());
             scope.spawn(move || {
                 let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -430,7 +442,16 @@ mod tests {
         assert_eq!(seeds("3"), [1, 2, 3]);
         assert_eq!(seeds("7..9"), [7, 8, 9]);
         assert_eq!(seeds("7..7"), [7]);
-        for wrong in ["0", "x", "5..4", "0..3", "1..", ""] {
+        for wrong in [
+            "0",
+            "x",
+            "5..4",
+            "0..3",
+            "1..",
+            "",
+            "18446744073709551615",
+            "1..99999999",
+        ] {
             assert!(wrong.parse::<Seeds>().is_err(), "{wrong}");
         }
     }

@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use netsim_core::{
+    limits,
     model::World,
     repro::Repro,
     shrink::{self, Shrunk},
@@ -11,11 +12,16 @@ use netsim_core::{
 
 use super::{EXIT_FAILED, EXIT_MISTAKES, EXIT_NO_INPUT, EXIT_OUTPUT, print};
 use crate::{
+    check,
     outcome::{Run, Suite},
     play::{self, Keeps, Played},
     report::table,
     run,
 };
+
+/// The longest repro: a scenario whose repetitions are written out, four times over. What is
+/// longer is cut here, and refused for it.
+const REPRO_BYTES_MAX: usize = 4 * limits::SCENARIO_BYTES_MAX;
 
 /// How many smaller scenarios are tried.
 const CANDIDATES: &str = "2000";
@@ -48,7 +54,7 @@ pub struct ShrinkArguments {
 /// Reads a repro, or says what is wrong with it, each mistake with its line.
 fn read(path: &PathBuf) -> Result<Repro, ExitCode> {
     let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = check::read_bounded(path, REPRO_BYTES_MAX).map_err(|error| {
         anstream::eprintln!("error: {shown}: {error}");
         ExitCode::from(EXIT_NO_INPUT)
     })?;

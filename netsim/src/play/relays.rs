@@ -52,7 +52,9 @@ use crate::{capture::Keys, sim::Sim, version, workload::Vendor};
 const TUNNEL_PORT: u16 = 8000;
 const HTTPS_PORT: u16 = 443;
 
-/// How often it is tried whether a port is free again.
+/// How often, and how far apart, it is tried whether a port is free again: for longer than
+/// three round trips of any scenario.
+const PORT_TRIES: u32 = 6_000;
 const PORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What an operator gives a relay by default.
@@ -251,12 +253,13 @@ impl Relays {
     /// The tunnel's UDP socket. What QUIC still has to say of a relay that has ended holds the
     /// former one for some round trips; the end of a process would not.
     async fn udp(&self, node: NodeId) -> Arc<dyn AsyncUdpSocket> {
-        loop {
+        for _ in 0..PORT_TRIES {
             match self.sim.bind_udp(node, TUNNEL_PORT) {
                 Ok(socket) => return socket,
                 Err(_) => tokio::time::sleep(PORT_PAUSE).await,
             }
         }
+        panic!("a relay that has ended holds its UDP port for ever");
     }
 
     /// The host is gone: what ran on it, runs no more, and says nothing.
