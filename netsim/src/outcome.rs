@@ -46,6 +46,8 @@ pub struct Check {
     pub says: String,
     /// Whether it holds for every scenario, and is not written in this one.
     pub is_built_in: bool,
+    /// Whether it is known to fail, with some seeds at least.
+    pub is_marked: bool,
     /// What became of it.
     pub outcome: Outcome,
 }
