@@ -35,6 +35,9 @@ pub struct Run {
     pub touched: Touched,
     /// Faults that touched no packet, as sentences.
     pub vacuous: Vec<String>,
+    /// What a reader should know of it, as sentences: what the lab leaves out, and what went
+    /// wrong there beside the scenario. No failure of itself.
+    pub notes: Vec<String>,
     /// What replays it: the argument of `replay`, where it failed.
     pub repro: Option<String>,
 }

@@ -109,6 +109,7 @@ pub fn play(scenario: &Scenario, seed: Seed, keeps: Keeps) -> Played {
         samples: samples.take(),
         touched: end.touched,
         vacuous: end.vacuous,
+        notes: Vec::new(),
         repro: None,
     };
     Played {

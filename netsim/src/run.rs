@@ -464,6 +464,7 @@ mod tests {
             samples: Vec::new(),
             touched: Touched::default(),
             vacuous: Vec::new(),
+            notes: Vec::new(),
             repro: None,
         }
     }

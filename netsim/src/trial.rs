@@ -107,19 +107,16 @@ pub fn run(drawn: &Scenario, seed: Seed, pace: Pace) -> Result<Run, LabError> {
         seed,
         measured: measured.clone(),
     };
-    let troubles = runtime.block_on(async {
+    runtime.block_on(async {
         let left = end.since(lab.now());
         let work = streams.work(&lab, &vendor);
         // The run is as long as it is: what is under way then is left alone.
         drop(tokio::time::timeout(left, work).await);
-        let left = end.since(lab.now());
-        tokio::time::sleep(left).await;
-        lab.troubles()
     });
+    let mut notes = lab.left_out();
+    notes.extend(lab.troubles());
+    notes.extend(vendor.troubles());
     let (touched, vacuous) = (lab.touched(), lab.vacuous());
-    for trouble in troubles {
-        tracing::warn!("{trouble}");
-    }
     drop(vendor);
     let trace = lab.stop();
     let checks = play::checks(&scenario, &trace.observations, end);
@@ -134,6 +131,7 @@ pub fn run(drawn: &Scenario, seed: Seed, pace: Pace) -> Result<Run, LabError> {
         samples: measured.take(),
         touched,
         vacuous,
+        notes,
         repro: None,
     })
 }
@@ -150,7 +148,8 @@ struct Desks {
 }
 
 impl Desks {
-    /// Engines answer, and streams come and go; ends with the last of them.
+    /// Engines answer, and streams come and go. To be cut off when the run is over: Docker does
+    /// not end with the last stream.
     async fn work(&self, lab: &Lab, vendor: &Arc<Operator>) {
         let (mut engines, mut streams) = (JoinSet::new(), JoinSet::new());
         for agent in lab.agents() {
@@ -159,7 +158,7 @@ impl Desks {
                 Ok(listener) => {
                     engines.spawn(async move { Engine::default().serve_unix(&listener).await });
                 }
-                Err(error) => tracing::warn!(%error, "no Docker Engine on {}", host.name),
+                Err(error) => vendor.note(format!("no Docker Engine on {}: {error}", host.name)),
             }
             let desk = Desk {
                 vendor: vendor.clone(),
@@ -170,6 +169,7 @@ impl Desks {
             streams.spawn(self.workload.clone().run(desk));
         }
         while streams.join_next().await.is_some() {}
+        std::future::pending().await
     }
 }
 
@@ -178,6 +178,7 @@ struct Operator {
     fabric: Arc<Fabric>,
     sockets: PathBuf,
     commands: Mutex<Vec<Child>>,
+    troubles: Mutex<Vec<String>>,
 }
 
 impl Operator {
@@ -188,6 +189,7 @@ impl Operator {
             fabric: lab.shared_fabric(),
             sockets: sockets.unwrap_or_default(),
             commands: Mutex::default(),
+            troubles: Mutex::default(),
         };
         if let (Some(relay), Some(programs)) = (relay, lab.programs()) {
             for agent in lab.agents() {
@@ -205,8 +207,19 @@ impl Operator {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(command),
-            Err(error) => tracing::warn!(%error, "no operator for {agent}"),
+            Err(error) => self.note(format!("no operator for {agent}: {error}")),
         }
+    }
+
+    fn note(&self, trouble: String) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.push(trouble);
+    }
+
+    /// What could not be set up.
+    fn troubles(&self) -> Vec<String> {
+        let troubles = self.troubles.lock();
+        troubles.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn socket(&self, agent: &Name) -> PathBuf {

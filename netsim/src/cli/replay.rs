@@ -1,6 +1,10 @@
 //! `replay` and `shrink`: a failure from a file, once more, and as small as it gets.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 use netsim_core::{
@@ -52,7 +56,7 @@ pub struct ShrinkArguments {
 }
 
 /// Reads a repro, or says what is wrong with it, each mistake with its line.
-fn read(path: &PathBuf) -> Result<Repro, ExitCode> {
+fn read(path: &Path) -> Result<Repro, ExitCode> {
     let shown = path.display();
     let text = check::read_bounded(path, REPRO_BYTES_MAX).map_err(|error| {
         anstream::eprintln!("error: {shown}: {error}");

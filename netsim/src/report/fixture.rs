@@ -70,6 +70,7 @@ pub(super) fn run(scenario: &str, world: World, seed: u64) -> Run {
         samples: samples(seed),
         touched,
         vacuous: Vec::new(),
+        notes: Vec::new(),
         repro: None,
     }
 }

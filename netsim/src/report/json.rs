@@ -139,6 +139,7 @@ fn run_value(run: &Run, is_detailed: bool) -> Value {
         "took_seconds": seconds(run.took),
         "checks": run.checks.iter().map(check).collect::<Vec<_>>(),
         "vacuous": run.vacuous,
+        "notes": run.notes,
         "recoveries_seconds": recoveries.map(seconds).collect::<Vec<_>>(),
         "touched": touched,
         "observations": observations.map(observation).collect::<Vec<_>>(),

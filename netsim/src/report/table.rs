@@ -4,7 +4,7 @@
 //! fits a hundred columns. What is wrong comes last, because that is what is on the
 //! screen when a long run has ended; the last line is the verdict.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{
     escape::terminal,
@@ -32,6 +32,7 @@ pub fn text(suite: &Suite) -> String {
     let mut page = Page::default();
     page.rows(&groups);
     page.skipped(suite);
+    page.noticed(&groups);
     page.known_failing(&groups);
     page.failures(&summary::failures(&groups));
     page.rest(suite);
@@ -127,6 +128,23 @@ impl Page {
                 skipped.scenario, skipped.world
             ));
             self.sentence(4, DIM, &skipped.why);
+        }
+    }
+
+    /// Each sentence once: what a world leaves out, it leaves out with every seed.
+    fn noticed(&mut self, groups: &[Group<'_>]) {
+        let mut noticed = BTreeSet::new();
+        for run in groups.iter().flat_map(|group| &group.runs) {
+            let of_it = run.notes.iter();
+            noticed.extend(of_it.map(|note| (run.scenario.as_str(), run.world, note.as_str())));
+        }
+        if noticed.is_empty() {
+            return;
+        }
+        self.heading(YELLOW, "Noticed", noticed.len());
+        for (scenario, world, note) in noticed {
+            self.line(format_args!("  {scenario} {DIM}{world}{PLAIN}"));
+            self.sentence(4, DIM, note);
         }
     }
 
@@ -317,6 +335,28 @@ mod tests {
 
         assert!(plain(&suite).ends_with("\n\nPASSED  1 run of 1 scenario\n"));
         assert_eq!(plain(&Suite::default()), "EMPTY   nothing was run\n");
+    }
+
+    #[test]
+    fn what_is_noticed_with_every_seed_is_said_once() {
+        let lab = netsim_core::model::World::Lab;
+        let mut suite = Suite {
+            runs: vec![
+                fixture::run("clock-skew", lab, 1),
+                fixture::run("clock-skew", lab, 2),
+            ],
+            ..Suite::default()
+        };
+        for run in &mut suite.runs {
+            run.notes.push("clocks are right".to_owned());
+        }
+
+        let shown = plain(&suite);
+
+        assert!(
+            shown.contains("Noticed (1)\n  clock-skew lab\n    clocks are right\n"),
+            "{shown}"
+        );
     }
 
     #[test]
