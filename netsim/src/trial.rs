@@ -169,7 +169,7 @@ impl Desks {
             streams.spawn(self.workload.clone().run(desk));
         }
         while streams.join_next().await.is_some() {}
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
