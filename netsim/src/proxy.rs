@@ -129,14 +129,16 @@ impl Proxy {
     pub async fn serve(self: Arc<Self>, door: Door) {
         let mut connections = JoinSet::new();
         loop {
+            // In a fixed order, so that a run is the same one again.
             tokio::select! {
+                biased;
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 accepted = door.accept(), if connections.len() < CONNECTIONS_MAX => {
                     let Ok((client, meant)) = accepted else {
                         return;
                     };
                     connections.spawn(Arc::clone(&self).handle(client, meant));
                 }
-                Some(_) = connections.join_next(), if !connections.is_empty() => {}
             }
         }
     }

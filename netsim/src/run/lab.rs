@@ -13,14 +13,63 @@ use crate::{
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use netsim_core::trace::Trace;
+    use std::time::Duration;
+
+    use netsim_core::{
+        expect::Outcome, middlebox::Touched, random::Seed, time::Instant, trace::Trace,
+    };
 
     use super::*;
     use crate::{
-        lab,
+        lab::{self, LabError, programs::Programs, sandbox},
+        outcome::Check,
         run::{repro, skipped},
         trial::{self, Pace},
     };
+
+    /// Whether there can be a lab, before anything is run.
+    pub(crate) fn be_ready() -> Result<(), RunError> {
+        lab::preflight().map_err(LabError::Missing)?;
+        if !sandbox::is_inside() {
+            return Err(LabError::NotInSandbox.into());
+        }
+        Programs::find().map_err(LabError::NoPrograms)?;
+        Ok(())
+    }
+
+    /// Whether a scenario is left to virtual time.
+    pub(crate) fn refuses(request: &Request, scenario: &Scenario) -> bool {
+        let first = request.seeds.of(scenario).iter().next();
+        let drawn = first.map(|seed| scenario.drawn(seed));
+        drawn.is_some_and(|drawn| trial::refusal(&drawn, pace(request)).is_some())
+    }
+
+    /// A run that did not come about: the kernel, a tool or a program did not do as it was
+    /// told.
+    fn broken(scenario: &Scenario, seed: Seed, error: &LabError) -> Run {
+        Run {
+            scenario: (*scenario.name).clone(),
+            world: World::Lab,
+            seed,
+            lasted: Duration::ZERO,
+            took: Duration::ZERO,
+            checks: vec![Check {
+                says: "the lab sets the scenario up".to_owned(),
+                is_built_in: true,
+                is_marked: false,
+                outcome: Outcome::Failed {
+                    at: Instant::START,
+                    why: error.to_string(),
+                },
+            }],
+            observations: Vec::new(),
+            samples: Vec::new(),
+            touched: Touched::default(),
+            vacuous: Vec::new(),
+            notes: Vec::new(),
+            repro: None,
+        }
+    }
 
     const fn pace(request: &Request) -> Pace {
         if request.is_full_length {
@@ -44,7 +93,7 @@ mod linux {
         request: &Request,
         suite: &mut Suite,
         on_done: &mut impl FnMut(&Run, Option<&Repro>) -> Option<String>,
-    ) -> Result<(), RunError> {
+    ) {
         let pace = pace(request);
         suite.skipped.extend(skipped(request, World::Lab));
         let here = |scenario: &&Scenario| scenario.worlds.contains(&World::Lab);
@@ -59,7 +108,8 @@ mod linux {
                     });
                     break;
                 }
-                let mut run = trial::run(&drawn, seed, pace)?;
+                let mut run = trial::run(&drawn, seed, pace)
+                    .unwrap_or_else(|error| broken(&drawn, seed, &error));
                 let failures = run.failures();
                 let kept = (!failures.is_empty())
                     .then(|| repro(as_in_both(request, drawn), seed, World::Lab, &failures));
@@ -67,7 +117,6 @@ mod linux {
                 suite.runs.push(run);
             }
         }
-        Ok(())
     }
 
     /// Runs a failure of the lab once more: its times are scaled already.
@@ -82,7 +131,7 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{as_in_both, replay, run};
+pub(super) use linux::{as_in_both, be_ready, refuses, replay, run};
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
@@ -96,8 +145,15 @@ mod elsewhere {
         _request: &Request,
         _suite: &mut Suite,
         _on_done: &mut impl FnMut(&Run, Option<&Repro>) -> Option<String>,
-    ) -> Result<(), RunError> {
+    ) {
+    }
+
+    pub(crate) const fn be_ready() -> Result<(), RunError> {
         Err(RunError::NoLab)
+    }
+
+    pub(crate) const fn refuses(_request: &Request, _scenario: &Scenario) -> bool {
+        true
     }
 
     pub(crate) fn replay(_repro: &Repro) -> Result<Played, RunError> {
@@ -106,4 +162,4 @@ mod elsewhere {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use elsewhere::{as_in_both, replay, run};
+pub(super) use elsewhere::{as_in_both, be_ready, refuses, replay, run};
