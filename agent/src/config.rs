@@ -8,9 +8,10 @@ use std::{
     ffi::OsString,
     fmt, fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use wire::transport::Transport;
+use wire::{limits::RESUME_WINDOW, transport::Transport};
 
 use crate::{
     state_dir::STATE_DIR_DEFAULT,
@@ -27,6 +28,8 @@ pub const DOCKER_SOCKET_DEFAULT: &str = "/var/run/docker.sock";
 pub const ENVIRONMENT_PREFIX: &str = "STERNLINE_AGENT_";
 /// Names the configuration file in the environment; not a key of the file itself.
 const CONFIG_VARIABLE: &str = "STERNLINE_AGENT_CONFIG";
+/// The longest wait of a session for another connection: its streams keep what they hold.
+const RESUME_WINDOW_MAX: Duration = Duration::from_secs(10 * 60);
 /// A configuration larger than this is somebody's mistake: 64 KiB hold a thousand keys.
 const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 
@@ -39,6 +42,9 @@ pub struct Settings {
     pub policy: PolicyPlace,
     /// Holds the enrolment token.
     pub token_file: Option<PathBuf>,
+    /// How long a session waits for another connection once it has none, if the relay
+    /// agrees; zero: it ends with its connection.
+    pub resume_window: Duration,
     /// The only transport to dial with; every one in turn where `None`.
     pub transport: Option<Transport>,
     /// The Docker Engine's Unix socket.
@@ -95,6 +101,7 @@ impl Default for Settings {
             state_dir: STATE_DIR_DEFAULT.into(),
             policy: PolicyPlace::Default(POLICY_FILE_DEFAULT.into()),
             token_file: None,
+            resume_window: RESUME_WINDOW,
             transport: None,
             docker_socket: DOCKER_SOCKET_DEFAULT.into(),
             sandbox: SandboxDemand::BestEffort,
@@ -136,6 +143,7 @@ const KEYS: &[&str] = &[
     "log_format",
     "log_level",
     "policy",
+    "resume_window",
     "sandbox",
     "state_dir",
     "token_file",
@@ -149,6 +157,7 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "log_format" => settings.log_format = log_format(text)?,
         "log_level" => settings.log_level = log_level(text)?,
         "policy" => settings.policy = PolicyPlace::Named(path(text)?),
+        "resume_window" => settings.resume_window = resume_window(text)?,
         "sandbox" => settings.sandbox = sandbox(text)?,
         "state_dir" => settings.state_dir = path(text)?,
         "token_file" => settings.token_file = Some(path(text)?),
@@ -308,6 +317,16 @@ fn transport(text: &str) -> Result<Option<Transport>, String> {
             alternatives(&names)
         )
     })
+}
+
+fn resume_window(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(window) if window <= RESUME_WINDOW_MAX => Ok(window),
+        Ok(_) | Err(_) => Err(format!(
+            "expected a time such as `60s`, at most `{}`, and `0s` for none; not `{text}`",
+            humantime::format_duration(RESUME_WINDOW_MAX)
+        )),
+    }
 }
 
 fn sandbox(text: &str) -> Result<SandboxDemand, String> {

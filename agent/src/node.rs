@@ -5,7 +5,7 @@
 //! file but through its [`StateDir`], and owns every task that it starts. So a node with
 //! simulated parts runs without I/O, and a crash is that its future is dropped.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::{
@@ -26,7 +26,7 @@ use crate::{
     policy_file::PolicyInForce,
     state_dir::StateDir,
     status::Board,
-    supervisor::{Facts, Supervisor, TokenRefused},
+    supervisor::{Facts, Supervisor, TokenRefused, Upgrade},
     token::TokenError,
     view,
     work::Work,
@@ -74,6 +74,8 @@ pub struct Parts {
     pub start: Start,
     /// The only transport to dial with, or every one.
     pub transport: Option<Transport>,
+    /// How long a session waits for another connection, if the relay agrees.
+    pub resume_window: Duration,
     /// The Docker Engine's socket.
     pub docker_socket: PathBuf,
     /// What the vendor may reach.
@@ -108,6 +110,7 @@ impl Node {
             state,
             start,
             transport,
+            resume_window,
             docker_socket,
             policy,
             policy_path,
@@ -153,6 +156,9 @@ impl Node {
             secret: start.secret,
             spare: start.spare,
             transport,
+            resume_window,
+            kept: None,
+            upgrade: Upgrade::default(),
             board: Board::new(first),
             work,
             serving: JoinSet::new(),

@@ -134,6 +134,7 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         state,
         start,
         transport: settings.transport,
+        resume_window: settings.resume_window,
         docker_socket: settings.docker_socket,
         policy: policy.subscribe(),
         policy_path: settings.policy.path().to_owned(),

@@ -41,6 +41,8 @@ pub enum State {
     Connecting,
     /// A session is open.
     Online,
+    /// The session has lost its connection, and waits for another with its streams.
+    Reconnecting,
     /// Waiting to dial again.
     BackingOff,
     /// The relay refuses this agent; it asks again, rarely.

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    Closed, Credential, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session, TransportChoice,
+    Closed, Credential, DialError, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session, TransportChoice,
     Trust, World,
 };
 use wire::{
@@ -53,6 +53,9 @@ use crate::{
 
 mod bulk;
 mod ended;
+mod upgrade;
+
+pub use upgrade::Upgrade;
 
 use bulk::BulkDial;
 use ended::Ended;
@@ -87,6 +90,12 @@ pub struct Supervisor {
     pub spare: Option<EnrolToken>,
     /// The only transport to dial with, or every one.
     pub transport: Option<Transport>,
+    /// How long a session waits for another connection, if the relay agrees.
+    pub resume_window: Duration,
+    /// The session that waits for one.
+    pub kept: Option<Session>,
+    /// When a better transport is tried.
+    pub upgrade: Upgrade,
     /// This run of the process.
     pub instance: InstanceId,
     /// What a person can see.
@@ -137,9 +146,21 @@ enum Event {
     Goaway(Goaway),
     Facts,
     Figures,
+    Lost,
     Pulse,
     Stop,
     Tell,
+    Better(Option<Result<Box<Dialled>, DialError>>),
+}
+
+/// How serving a session came to its end.
+enum Served {
+    /// Told to stop, and the relay was told.
+    Stopped,
+    /// The session is over.
+    Closed(Closed),
+    /// It has lost its connection, and waits for another.
+    Lost,
 }
 
 impl Supervisor {
@@ -173,6 +194,10 @@ impl Supervisor {
             self.pause(pause).await;
         }
         self.notifier.stopping(STOP_WITHIN);
+        // Without a connection there is nobody to be told.
+        if let Some(kept) = self.kept.take() {
+            kept.abort(CloseCode::Shutdown, "the agent stops");
+        }
         self.board.update(|status| {
             status.state = State::Stopped;
             status.session_id = None;
@@ -193,6 +218,7 @@ impl Supervisor {
 
     /// Dials and, where that works, serves the session to its end. `None`: told to stop.
     async fn attempt(&mut self, backoff: &mut Backoff, window: &mut Duration) -> Option<Ended> {
+        self.drop_what_is_over();
         let options = self.options();
         let credential = self.credential();
         // Bounded: each route has its timeout, and the next one begins beside it.
@@ -211,17 +237,56 @@ impl Supervisor {
         let began = self.world.clock.now();
         backoff.on_connected(began);
         *window = dialled.welcome.reconnect_window;
+        self.take_over(&dialled);
         self.welcome(&dialled);
-        self.figures.session_opened();
-        let closed = self.serve(&dialled, window).await;
-        self.figures.session_ended(&dialled.session.stats());
+        let session = dialled.session.clone();
+        let served = self.serve(dialled, window).await;
         let now = self.world.clock.now();
         backoff.on_lost(now);
-        let (lived, at) = (
-            now.saturating_duration_since(began),
-            clock::timestamp(&self.world),
-        );
-        closed.map(|closed| Ended::of_session(&closed, lived, at))
+        self.upgrade.note_lost(now);
+        let lived = now.saturating_duration_since(began);
+        let at = clock::timestamp(&self.world);
+        match served {
+            Served::Lost => {
+                self.kept = Some(session);
+                Some(Ended::of_connection(at))
+            }
+            Served::Closed(closed) => {
+                self.figures.session_ended(&session.stats());
+                Some(Ended::of_session(&closed, lived, at))
+            }
+            Served::Stopped => {
+                self.figures.session_ended(&session.stats());
+                None
+            }
+        }
+    }
+
+    /// Has the session that was welcomed served, if it is a new one, and a former one end
+    /// that the relay no longer has: at once, so that nobody waits for its streams.
+    fn take_over(&mut self, dialled: &Dialled) {
+        if dialled.is_resumed {
+            self.kept = None;
+            return;
+        }
+        if let Some(former) = self.kept.take() {
+            former.abort(
+                CloseCode::NotResumable,
+                "the relay no longer has the session",
+            );
+            self.figures.session_ended(&former.stats());
+        }
+        self.figures.session_opened();
+        while self.serving.try_join_next().is_some() {}
+        let work = self.work.clone();
+        self.serving.spawn(work.serve(dialled.session.clone()));
+    }
+
+    /// Lets go of a session that has waited in vain.
+    fn drop_what_is_over(&mut self) {
+        if let Some(former) = self.kept.take_if(|session| session.is_over()) {
+            self.figures.session_ended(&former.stats());
+        }
     }
 
     fn options(&self) -> DialOptions {
@@ -233,6 +298,9 @@ impl Supervisor {
             trust: Trust::Identity(self.identity.relay_identity),
             software: report::SOFTWARE.to_owned(),
             instance: self.instance,
+            resume_window: self.resume_window,
+            resume: self.kept.clone(),
+            hold: Duration::ZERO,
         }
     }
 
@@ -294,7 +362,8 @@ impl Supervisor {
         // Last, so that whoever reads it finds everything above on the disk.
         tracing::info!(
             session_id = %welcome.session_id, transport = %transport.as_str(),
-            environment = welcome.environment, epoch = ?welcome.epoch, "session opened"
+            environment = welcome.environment, epoch = ?welcome.epoch,
+            "{}", if dialled.is_resumed { "session resumed" } else { "session opened" }
         );
         tracing::debug!(%remote, "relay");
     }
@@ -313,13 +382,12 @@ impl Supervisor {
         self.is_unsaved = saved.is_err();
     }
 
-    /// Serves until the session ends. `None`: told to stop, and the relay was told.
-    async fn serve(&mut self, dialled: &Dialled, window: &mut Duration) -> Option<Closed> {
-        let session = &dialled.session;
-        while self.serving.try_join_next().is_some() {}
-        self.serving.spawn(self.work.clone().serve(session.clone()));
+    /// Serves until the session ends, or has no connection.
+    async fn serve(&mut self, mut dialled: Dialled, window: &mut Duration) -> Served {
+        let session = &dialled.session.clone();
         self.facts.ask_docker.notify_one();
         self.report(session);
+        let mut better = self.upgrade.begin(self.world.clock.now());
         let mut figures = tokio::time::interval(FIGURES_EVERY);
         let (mut control_open, mut is_leaving) = (true, false);
         let mut telling = Telling::default();
@@ -327,6 +395,7 @@ impl Supervisor {
         loop {
             // What cannot come again at once stands in front of what a peer could send
             // without end; and what it said last is heard before the end is.
+            let can_be_better = self.can_be_better(&dialled);
             let event = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => Event::Stop,
@@ -336,24 +405,31 @@ impl Supervisor {
                 () = self.facts.changed() => Event::Facts,
                 () = bulk.done() => Event::BulkDialled,
                 () = session.bulk_wanted(), if bulk.is_idle() => Event::BulkWanted,
+                next = better.next(), if !is_leaving && can_be_better => Event::Better(next),
                 goaway = session.goaway_received(), if !is_leaving => Event::Goaway(goaway),
                 message = session.recv_control(), if control_open => {
                     Event::Control(message.map(Box::new))
                 }
                 closed = session.closed() => Event::Closed(closed),
+                () = session.connection_lost() => Event::Lost,
             };
             match event {
-                Event::Closed(closed) => return Some(closed),
+                Event::Closed(closed) => return Served::Closed(closed),
+                Event::Lost => return Served::Lost,
                 Event::Control(Some(message)) => hear(*message, window, &mut telling),
                 Event::Control(None) => control_open = false,
                 Event::Goaway(goaway) => {
                     is_leaving = true;
                     heed(&goaway, window);
                 }
+                Event::Better(next) => {
+                    let moved = self.note_better(&mut better, &dialled, next);
+                    dialled = moved.unwrap_or(dialled);
+                }
                 Event::BulkDialled => {}
                 Event::BulkWanted => {
                     let (options, credential) = (self.options(), self.credential());
-                    bulk.begin(&self.world, &options, &credential, dialled);
+                    bulk.begin(&self.world, &options, &credential, &dialled);
                 }
                 Event::Facts => self.report(session),
                 Event::Pulse => self.notifier.alive(),
@@ -368,7 +444,7 @@ impl Supervisor {
                     session.close(CloseCode::Shutdown, "the agent stops");
                     // The relay may be gone; the process is not kept from ending.
                     drop(tokio::time::timeout(CLOSE_TIMEOUT, session.closed()).await);
-                    return None;
+                    return Served::Stopped;
                 }
             }
         }
@@ -441,6 +517,7 @@ impl Supervisor {
     fn show_dialling(&self) {
         let state = match self.identity.stage {
             Stage::Enrolling => State::Enrolling,
+            Stage::Enrolled(_) if self.kept.is_some() => State::Reconnecting,
             Stage::Enrolled(_) => State::Connecting,
         };
         self.board.update(|status| {
@@ -470,16 +547,19 @@ impl Supervisor {
             clock::timestamp(&self.world).checked_add(pause).ok()
         });
         self.board.update(|status| {
-            status.state = if is_refused {
-                State::Refused
-            } else {
-                State::BackingOff
+            status.state = match &self.kept {
+                _ if is_refused => State::Refused,
+                Some(_) => State::Reconnecting,
+                None => State::BackingOff,
             };
-            status.session_id = None;
+            status.session_id = self.kept.as_ref().map(|session| session.id().to_string());
+            status.streams_open = self
+                .kept
+                .as_ref()
+                .map_or(0, |session| session.stats().streams_open);
             status.transport = None;
             status.rtt_ms = None;
             status.connected_since = None;
-            status.streams_open = 0;
             status.last_error = Some(ended.error.clone());
             status.attempt = backoff.attempt();
             status.next_attempt_at = next;

@@ -272,6 +272,9 @@ fn options(
         trust: Trust::Identity(identity),
         software: "sternline-agent/0.1.0".into(),
         instance: *instance,
+        resume_window: wire::limits::RESUME_WINDOW,
+        resume: None,
+        hold: std::time::Duration::ZERO,
     }
 }
 

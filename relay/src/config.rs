@@ -46,6 +46,8 @@ pub struct Config {
     pub token_validity: Duration,
     /// The image in the `docker run` line.
     pub agent_image: String,
+    /// How long a session may be without a connection, at most.
+    pub resume_window: Duration,
     /// How long a drain waits for streams to finish.
     pub drain_timeout: Duration,
     /// Over how long agents spread their next attempt after a drain.

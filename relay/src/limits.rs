@@ -15,6 +15,11 @@ pub const TAG_VALUE_CHARS_MAX: usize = 255;
 /// Environments of one relay. Well above the 100,000 agents it is made for.
 pub const ENVIRONMENTS_MAX: u64 = 250_000;
 
+/// What sessions that wait for another connection hold together, at most; one that would
+/// bring it above ends instead. A thirtieth of an ordinary session's window (1 MiB) for
+/// each of 10,000 agents that a failing network cuts off at the same moment.
+pub const WAITING_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
 /// Environments whose absence is remembered, so that the gap until their agent is back
 /// can be told; 65,536 × about 64 bytes are 4 MiB. The gaps of others are not counted.
 pub const ABSENCES_MAX: usize = 65_536;

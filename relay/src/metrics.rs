@@ -32,7 +32,7 @@ pub use self::{
     environment::{EnvironmentRow, SessionRow, render_environments},
     live::{Doorway, Reading, SessionSums},
     service::{ExposureGuard, ReloadOutcome},
-    session::{Role, SessionGuard},
+    session::{Resumed, Role, SessionGuard},
     stream::{Direction, Origin, StreamGuard},
 };
 

@@ -61,6 +61,9 @@ pub struct NodeParts {
     pub token_validity: Duration,
     /// Whether agents are asked for their figures.
     pub asks_figures: bool,
+    /// How long a session may be without a connection, at most; zero: it ends with its
+    /// connection.
+    pub resume_window: Duration,
     /// Whether what serves peers is cut off when [`Running`] is dropped, as if the process
     /// had been killed. A process that ends needs none of it, and it has a price
     /// ([`tasks`](crate::tasks)).
@@ -109,6 +112,7 @@ impl Node {
             farewells: parts.farewells,
             node: parts.name,
             asks_figures: parts.asks_figures,
+            resume_window: parts.resume_window,
             is_severable: parts.is_severable,
         });
         let node = Self {

@@ -30,8 +30,12 @@ use crate::{
         ABSENCES_MAX, RECONNECT_WINDOW_MIN, RECONNECT_WINDOW_TOLD_AT_ONCE,
         RECONNECT_WINDOW_TOLD_EVERY, RECONNECTS_PER_SECOND,
     },
-    metrics::{Metrics, Reading, SessionGuard},
+    metrics::{Metrics, Reading, Role, SessionGuard},
 };
+
+mod watcher;
+
+pub use watcher::Watcher;
 
 /// See the module.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub struct Registry {
     live: Mutex<Live>,
     /// How often a session has come or gone.
     changes: watch::Sender<u64>,
+    watcher: Arc<Watcher>,
 }
 
 /// In the order of their keys: who is told first is the same in every run over the same dice.
@@ -94,6 +99,18 @@ struct Agent {
     guard: SessionGuard,
 }
 
+impl Agent {
+    fn live(&self) -> LiveAgent {
+        LiveAgent {
+            environment: self.facts.environment,
+            agent: self.facts.agent,
+            epoch: self.facts.epoch,
+            remote: self.facts.remote,
+            session: self.session.clone(),
+        }
+    }
+}
+
 /// Since when an agent is gone.
 #[derive(Debug, Clone, Copy)]
 struct Absence {
@@ -123,12 +140,21 @@ enum Entry {
 impl Registry {
     /// A registry without sessions.
     pub fn new(world: World, metrics: Arc<Metrics>) -> Arc<Self> {
+        let changes = watch::Sender::new(0);
+        let watcher = Watcher::new(metrics.clone(), changes.clone());
         Arc::new(Self {
             world,
             metrics,
             live: Mutex::default(),
-            changes: watch::Sender::new(0),
+            changes,
+            watcher: Arc::new(watcher),
         })
+    }
+
+    /// Who is told how sessions fare, and decides whether one that has lost its connection
+    /// may wait for another.
+    pub fn watcher(&self) -> Arc<Watcher> {
+        self.watcher.clone()
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
@@ -212,20 +238,34 @@ impl Registry {
             .map(|agent| agent.session.clone())
     }
 
-    /// Every agent's session that is live, by environment.
+    /// Every agent's session that is live, by environment. One that waits for a connection
+    /// is among them.
     pub fn live_agents(&self) -> Vec<LiveAgent> {
         let live = self.live();
-        let agents = live.agents.values().map(|agent| LiveAgent {
-            environment: agent.facts.environment,
-            agent: agent.facts.agent,
-            epoch: agent.facts.epoch,
-            remote: agent.facts.remote,
-            session: agent.session.clone(),
-        });
-        agents.collect()
+        live.agents.values().map(|agent| agent.live()).collect()
     }
 
-    /// Changes whenever a session has come or gone: for who would otherwise have to look
+    /// The agent of an environment, if it has a session.
+    pub fn live_agent(&self, environment: EnvironmentId) -> Option<LiveAgent> {
+        let live = self.live();
+        live.agents.get(&environment).map(|agent| agent.live())
+    }
+
+    /// An agent's session goes on over another connection, from this address.
+    pub fn note_resumed(&self, environment: EnvironmentId, session: &Session, remote: SocketAddr) {
+        let mut live = self.live();
+        if let Some(agent) = live.agents.get_mut(&environment)
+            && agent.session.id() == session.id()
+        {
+            agent.facts.remote = remote;
+            self.metrics
+                .session_moved(&mut agent.guard, session.transport(), Role::Agent);
+        }
+        drop(live);
+        self.note_change();
+    }
+
+    /// Changes whenever a session has come or gone, or its connection has: for who would otherwise have to look
     /// again and again.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -388,6 +428,7 @@ impl Presence for Registry {
         let stats = agent.session.stats();
         let now = self.world.clock.now();
         Some(SessionView {
+            is_connected: agent.session.is_connected(),
             transport: stats.transport,
             rtt: stats.rtt,
             connected_since: agent.connected_since,

@@ -284,6 +284,7 @@ impl Foundation {
             token_validity: config.token_validity,
             asks_figures: config.metrics_by_environment,
             // The process takes everything with it.
+            resume_window: config.resume_window,
             is_severable: false,
         }
     }

@@ -22,11 +22,10 @@ use tracing::{debug, info};
 use tunnel::{
     IncomingStream, KeyPair, OpenRequest, Session, Stream, StreamReset, World,
     handshake::{Connection, ConnectionError},
-    session::Observe,
 };
 use wire::{
     close::{CloseCode, RefusalCode, ResetCode},
-    handshake::{Credential, ReceivedHello, Refusal, Welcome},
+    handshake::{Credential, Hello, ReceivedHello, Refusal, Welcome},
     id::{Epoch, SessionId},
     key::Secret,
     limits::{BULK_LANES_MAX, HANDSHAKE_TIMEOUT, OPEN_BYTES_MAX},
@@ -38,8 +37,8 @@ use crate::{
     control::{Admitted, AgentCredential, AgentHello, Control, Principal},
     farewell::Farewells,
     limits::{AGENT_FIGURES_INTERVAL, HANDSHAKES_MAX},
-    metrics::{Direction, Doorway, Metrics, Origin, Role, StreamGuard},
-    registry::{AgentFacts, Registration, Registry},
+    metrics::{Direction, Doorway, Metrics, Origin, Resumed, Role, StreamGuard},
+    registry::{AgentFacts, LiveAgent, Registration, Registry},
     tasks::Tasks,
 };
 
@@ -75,6 +74,8 @@ pub struct SessionParts {
     pub node: String,
     /// Whether agents are asked for their figures.
     pub asks_figures: bool,
+    /// How long a session may be without a connection, at most.
+    pub resume_window: Duration,
     /// Whether sessions can be [severed](Sessions::sever).
     pub is_severable: bool,
 }
@@ -87,20 +88,10 @@ pub type Stay = Pin<Box<dyn Future<Output = ()> + Send>>;
 enum Guest {
     Agent(Admitted),
     /// An agent that adds a bulk lane to its session.
-    BulkLane(Admitted, Session),
+    BulkLane(Admitted, LiveAgent),
+    /// An agent whose session goes on over another connection.
+    Returning(Admitted, LiveAgent),
     Operator(Principal),
-}
-
-/// Tells the metrics of round trips.
-struct RoundTrips {
-    metrics: Arc<Metrics>,
-    transport: Transport,
-}
-
-impl Observe for RoundTrips {
-    fn round_trip(&self, rtt: Duration) {
-        self.metrics.heartbeat_rtt(self.transport, rtt);
-    }
 }
 
 impl Sessions {
@@ -188,7 +179,7 @@ impl Sessions {
     ) -> Option<Stay> {
         let transport = connection.transport();
         let deadline = tokio::time::Instant::from_std(accepted_at + HANDSHAKE_TIMEOUT);
-        let handshake = self.handshake(connection);
+        let handshake = self.handshake(connection, remote);
         let result = tokio::time::timeout_at(deadline, handshake).await;
         drop(permit);
         let taken = self
@@ -222,8 +213,12 @@ impl Sessions {
         None
     }
 
-    /// `None`: the connection has become a bulk lane of a session.
-    async fn handshake(&self, mut connection: Connection) -> Result<Option<Arrival>, Failed> {
+    /// `None`: the connection has become part of a session that there was before.
+    async fn handshake(
+        &self,
+        mut connection: Connection,
+        remote: SocketAddr,
+    ) -> Result<Option<Arrival>, Failed> {
         let parts = &self.parts;
         let nonce = parts.world.random();
         let received = match connection
@@ -251,27 +246,36 @@ impl Sessions {
             }
         };
         let transport = connection.transport();
-        let welcome = self.welcome(&guest, transport, received.hello.heartbeat_idle);
-        if let Guest::BulkLane(_, session) = &guest {
-            let driver = connection.welcome_to(session, &welcome).await;
-            let driver = driver.map_err(|error| Failed::Broken(error.to_string()))?;
-            if let Some(driver) = driver {
-                let guard = parts.metrics.bulk_lane_opened();
-                self.tasks.spawn(async move {
-                    driver.await;
-                    drop(guard);
-                });
+        let welcome = self.welcome(&guest, transport, &received.hello);
+        let broken = |error: std::io::Error| Failed::Broken(error.to_string());
+        match &guest {
+            Guest::BulkLane(_, live) => {
+                let driver = connection.welcome_to(&live.session, &welcome).await;
+                if let Some(driver) = driver.map_err(broken)? {
+                    let guard = parts.metrics.bulk_lane_opened();
+                    self.tasks.spawn(async move {
+                        driver.await;
+                        drop(guard);
+                    });
+                }
+                return Ok(None);
             }
-            return Ok(None);
+            Guest::Returning(agent, live) => {
+                let is_move = live.session.is_connected();
+                let driver = connection.welcome_back(&live.session, &welcome).await;
+                let driver = driver.map_err(broken)?.ok_or_else(|| {
+                    Failed::Broken("the session to be resumed has ended meanwhile".to_owned())
+                })?;
+                self.tasks.spawn(driver);
+                self.note_returned(agent, live, remote, is_move);
+                return Ok(None);
+            }
+            Guest::Agent(_) | Guest::Operator(_) => {}
         }
-        let observer = Arc::new(RoundTrips {
-            metrics: Arc::clone(&parts.metrics),
-            transport,
-        });
         let (session, driver) = connection
-            .welcome(&parts.world, &welcome, observer)
+            .welcome(&parts.world, &welcome, parts.registry.watcher())
             .await
-            .map_err(|error| Failed::Broken(error.to_string()))?;
+            .map_err(broken)?;
         self.tasks.spawn(driver);
         Ok(Some(Arrival {
             session,
@@ -323,42 +327,78 @@ impl Sessions {
             instance: hello.instance,
         };
         let agent = control.admit_agent(admitted).await?;
-        let Some(id) = hello.bulk_lane_of else {
-            return Ok(Guest::Agent(agent));
-        };
-        // The very session of the very agent: a former one, or another's, takes no lane.
-        let session = self.parts.registry.session(agent.environment_id);
-        session
-            .filter(|session| session.id() == id)
-            .map(|session| Guest::BulkLane(agent, session))
-            .ok_or(RefusalCode::SessionUnknown)
+        // The very session of the very agent: a former one, or another's, takes no connection.
+        let live = self.parts.registry.live_agent(agent.environment_id);
+        let its = |id| live.filter(|live| live.session.id() == id);
+        match (hello.bulk_lane_of, hello.resume_of) {
+            (Some(id), _) => its(id)
+                .map(|live| Guest::BulkLane(agent, live))
+                .ok_or(RefusalCode::SessionUnknown),
+            (None, Some(id)) => Ok(match its(id) {
+                Some(live) => Guest::Returning(agent, live),
+                None => {
+                    self.parts.metrics.resume(Resumed::Unknown);
+                    Guest::Agent(agent)
+                }
+            }),
+            (None, None) => Ok(Guest::Agent(agent)),
+        }
     }
 
-    fn welcome(&self, guest: &Guest, transport: Transport, heartbeat_idle: Duration) -> Welcome {
-        let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
-        let (agent, session) = match guest {
+    /// A session goes on over another connection.
+    fn note_returned(&self, agent: &Admitted, live: &LiveAgent, remote: SocketAddr, is_move: bool) {
+        let session = &live.session;
+        if is_move {
+            // A loss is counted by who waited.
+            self.parts.metrics.resume(Resumed::Moved);
+        }
+        let registry = &self.parts.registry;
+        registry.note_resumed(agent.environment_id, session, remote);
+        info!(
+            environment = agent.environment, transport = %session.transport(), %is_move,
+            session_id = %session.id(), epoch = %live.epoch, "agent's session goes on"
+        );
+        // What was under way to the agent is lost with the former connection.
+        if self.parts.asks_figures {
+            session.send_control(figures_request());
+        }
+    }
+
+    fn welcome(&self, guest: &Guest, transport: Transport, hello: &Hello) -> Welcome {
+        let (agent, live) = match guest {
             Guest::Agent(agent) => (Some(agent), None),
-            Guest::BulkLane(agent, session) => (Some(agent), Some(session)),
+            Guest::BulkLane(agent, live) | Guest::Returning(agent, live) => {
+                (Some(agent), Some(live))
+            }
             Guest::Operator(_) => (None, None),
         };
-        let may_have_lanes = matches!(guest, Guest::Agent(_)) && transport != Transport::Quic;
-        Welcome {
-            session_id: session.map_or_else(
-                || SessionId::from_bytes(self.parts.world.random()),
-                Session::id,
-            ),
-            epoch: Epoch {
+        let is_own_connection = matches!(guest, Guest::Agent(_) | Guest::Returning(..));
+        let may_have_lanes = is_own_connection && transport != Transport::Quic;
+        let new = || {
+            let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
+            let epoch = Epoch {
                 generation: self.parts.generation,
                 counter,
-            },
+            };
+            (SessionId::from_bytes(self.parts.world.random()), epoch)
+        };
+        let (session_id, epoch) = live.map_or_else(new, |live| (live.session.id(), live.epoch));
+        Welcome {
+            session_id,
+            epoch,
             agent_id: agent.map(|agent| agent.agent_id),
             environment_id: agent.map(|agent| agent.environment_id),
             environment: agent
                 .map(|agent| agent.environment.clone())
                 .unwrap_or_default(),
             reconnect_window: self.parts.registry.reconnect_window(),
-            heartbeat_idle,
+            heartbeat_idle: hello.heartbeat_idle,
             bulk_lanes_max: if may_have_lanes { BULK_LANES_MAX } else { 0 },
+            resume_window: if is_own_connection {
+                hello.resume_window.min(self.parts.resume_window)
+            } else {
+                Duration::ZERO
+            },
         }
     }
 
@@ -372,7 +412,7 @@ impl Sessions {
         let transport = session.transport();
         match guest {
             // Became part of a session with its welcome.
-            Guest::BulkLane(..) => {}
+            Guest::BulkLane(..) | Guest::Returning(..) => {}
             Guest::Agent(agent) => {
                 let guard = self.parts.metrics.session_opened(transport, Role::Agent);
                 let facts = AgentFacts {

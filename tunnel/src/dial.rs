@@ -53,6 +53,20 @@ pub enum TransportChoice {
     Auto,
     /// This one alone.
     Only(Transport),
+    /// Those that are better than this one.
+    Above(Transport),
+}
+
+impl TransportChoice {
+    /// The transports, the better ones first.
+    fn transports(self) -> Vec<Transport> {
+        let all = Transport::ALL.into_iter();
+        match self {
+            Self::Auto => all.collect(),
+            Self::Only(transport) => vec![transport],
+            Self::Above(transport) => all.take_while(|better| *better != transport).collect(),
+        }
+    }
 }
 
 impl FromStr for TransportChoice {
@@ -71,6 +85,7 @@ impl fmt::Display for TransportChoice {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Only(transport) => transport.fmt(f),
+            Self::Above(transport) => write!(f, "better than {transport}"),
         }
     }
 }
@@ -125,6 +140,13 @@ pub struct DialOptions {
     pub software: String,
     /// The run of this process.
     pub instance: InstanceId,
+    /// How long a session may be without a connection, if the relay agrees; zero: it ends
+    /// with its connection.
+    pub resume_window: Duration,
+    /// The session that shall go on over the connection, where the relay still has it.
+    pub resume: Option<Session>,
+    /// For how long a connection must have held before the relay is asked for a session.
+    pub hold: Duration,
 }
 
 /// A session that was welcomed.
@@ -132,6 +154,8 @@ pub struct DialOptions {
 pub struct Dialled {
     /// The session; its driver runs.
     pub session: Session,
+    /// Whether it is the one that was to be resumed.
+    pub is_resumed: bool,
     /// What the relay said.
     pub welcome: Welcome,
     /// Which of the addresses it was.
@@ -170,10 +194,7 @@ pub async fn dial_counting(
     credential: &Credential,
     tally: &DialTally,
 ) -> Result<Dialled, DialError> {
-    let transports = match options.transports {
-        TransportChoice::Auto => Transport::ALL.to_vec(),
-        TransportChoice::Only(transport) => vec![transport],
-    };
+    let transports = options.transports.transports();
     let routes: Vec<_> = options
         .addresses
         .iter()
@@ -252,6 +273,7 @@ pub fn dial_bulk(
     let way = (dialled.address.clone(), dialled.transport);
     let mut route = Route::new(world, options, credential, (way, &turn));
     route.hello.bulk_lane_of = Some(dialled.session.id());
+    route.hello.resume_of = None;
     let (session, remote) = (dialled.session.clone(), dialled.remote);
     route.within_time(async move |mut route: Route| {
         let connection = route.connect(remote).await?;
@@ -273,6 +295,8 @@ struct Route {
     hello: Hello,
     key: Option<KeyPair>,
     seen: SeenCertificate,
+    resume: Option<Session>,
+    hold: Duration,
     /// Whose hello the relay hears; shared by all routes of one dial.
     turn: Arc<Semaphore>,
 }
@@ -291,6 +315,8 @@ impl Route {
             credential: shown,
             heartbeat_idle: transport.heartbeat_idle(),
             bulk_lane_of: None,
+            resume_of: options.resume.as_ref().map(Session::id),
+            resume_window: options.resume_window,
         };
         Self {
             world: world.clone(),
@@ -300,6 +326,8 @@ impl Route {
             hello,
             key,
             seen: SeenCertificate::default(),
+            resume: options.resume.clone(),
+            hold: options.hold,
             turn: Arc::clone(turn),
         }
     }
@@ -333,7 +361,7 @@ impl Route {
         };
         let hello = self.hello.clone();
         let answer = connection
-            .introduce(relay, hello, self.key.take().as_ref(), &self.turn)
+            .introduce(relay, hello, self.key.take().as_ref(), &self.turn, self.hold)
             .await?;
         match answer {
             Answer::Welcome(welcome) => Ok((connection, welcome)),
@@ -345,8 +373,16 @@ impl Route {
         let remotes = self.remotes().await?;
         let (connection, remote) = self.connect_any(&remotes).await?;
         let (connection, welcome) = self.introduce(connection).await?;
-        let (session, driver) =
-            connection.begin(&self.world, &welcome, Side::Dialler, Arc::new(()));
+        let kept = self.resume.take();
+        let kept = kept.filter(|session| session.id() == welcome.session_id);
+        let is_resumed = kept.is_some();
+        let (session, driver) = match kept {
+            Some(session) => {
+                let driver = connection.resume(&session, &welcome);
+                (session, driver.ok_or(Cause::SessionOver)?)
+            }
+            None => connection.begin(&self.world, &welcome, Side::Dialler, Arc::new(())),
+        };
         // Owned by the session: it ends when the last handle is dropped.
         drop(tokio::spawn(driver));
         let Self {
@@ -354,6 +390,7 @@ impl Route {
         } = self;
         Ok(Dialled {
             session,
+            is_resumed,
             welcome,
             address,
             remote,

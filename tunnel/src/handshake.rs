@@ -14,14 +14,15 @@ use wire::{
     },
     id::Side,
     key::PublicKey,
-    limits::BULK_LANES_MAX,
+    limits::{BULK_LANES_MAX, HANDSHAKE_TIMEOUT},
+    session::ConnectionOptions,
     transport::Transport,
 };
 
 use crate::{
     crypto::{KeyPair, verify},
     quic::{self, QuicLink},
-    session::{Observe, Session, SessionOptions, framed, laned},
+    session::{DriverParts, Observe, Session, SessionOptions, framed, laned},
     websocket::WebSocket,
     world::World,
 };
@@ -112,6 +113,9 @@ impl Connection {
     /// the relay hears one hello at a time, and none after a welcome, because a
     /// second session would supersede the first.
     ///
+    /// The hello is held back for `hold`, at most half of [`HANDSHAKE_TIMEOUT`]: who has
+    /// another connection would see this one last before it moves.
+    ///
     /// # Errors
     ///
     /// See [`ConnectionError`]. A refusal is an answer.
@@ -121,12 +125,14 @@ impl Connection {
         hello: Hello,
         key: Option<&KeyPair>,
         turn: &Semaphore,
+        hold: Duration,
     ) -> Result<Answer, ConnectionError> {
         let handshake = DiallerHandshake::new(self.exporter, relay, hello);
         let challenge = self.recv().await?;
         let sign = key.map(|key| |message: &[u8]| key.sign(message));
         let sign = sign.as_ref().map(|sign| sign as wire::handshake::Sign<'_>);
         let hello = handshake.handle_challenge(&challenge, &verify, sign)?;
+        tokio::time::sleep(hold.min(HANDSHAKE_TIMEOUT / 2)).await;
         let turn = turn.acquire().await.map_err(io::Error::other)?;
         self.send(&hello).await?;
         let answer = handshake.handle_answer(&self.recv().await?)?;
@@ -202,17 +208,38 @@ impl Connection {
             transport: self.transport,
             heartbeat_idle: clamp_idle(welcome.heartbeat_idle, self.transport),
             bulk_lanes_max: welcome.bulk_lanes_max.min(BULK_LANES_MAX),
+            resume_window: welcome.resume_window,
             clock: Arc::clone(&world.clock),
             observer,
         };
         let (session, parts) = Session::new(&options);
-        let driver: Driver = match self.link {
-            Link::WebSocket { websocket, unread } => {
-                Box::pin(framed::drive(parts, *websocket, unread))
-            }
-            Link::Quic(link) => Box::pin(laned::drive(parts, *link, welcome.agent_id.is_some())),
+        (session, self.link.driver(parts, welcome))
+    }
+
+    /// Says that the session goes on over this connection, and has it do so. `None`: it
+    /// ended meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The transport broke; the session is as it was.
+    pub async fn welcome_back(
+        mut self,
+        session: &Session,
+        welcome: &Welcome,
+    ) -> io::Result<Option<Driver>> {
+        self.send(&welcome.to_frame()).await?;
+        Ok(self.resume(session, welcome))
+    }
+
+    /// Has a session go on over this connection, after a welcome to it. The connection that
+    /// it had, if there still is one, is left. `None`: it is over.
+    pub fn resume(self, session: &Session, welcome: &Welcome) -> Option<Driver> {
+        let options = ConnectionOptions {
+            transport: self.transport,
+            heartbeat_idle: clamp_idle(welcome.heartbeat_idle, self.transport),
         };
-        (session, driver)
+        let parts = session.attach(options, welcome.bulk_lanes_max.min(BULK_LANES_MAX))?;
+        Some(self.link.driver(parts, welcome))
     }
 
     /// Says welcome to a bulk lane of a session, and adds it there.
@@ -273,6 +300,17 @@ impl Connection {
                     Err(error) => return Err(io::Error::from(error).into()),
                 }
             },
+        }
+    }
+}
+
+impl Link {
+    fn driver(self, parts: DriverParts, welcome: &Welcome) -> Driver {
+        match self {
+            Self::WebSocket { websocket, unread } => {
+                Box::pin(framed::drive(parts, *websocket, unread))
+            }
+            Self::Quic(link) => Box::pin(laned::drive(parts, *link, welcome.agent_id.is_some())),
         }
     }
 }

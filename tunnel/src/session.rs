@@ -49,6 +49,9 @@ pub struct SessionOptions {
     pub clock: Arc<dyn crate::world::Clock>,
     /// How many bulk lanes it may have, as agreed in the handshake.
     pub bulk_lanes_max: usize,
+    /// How long it may be without a connection, as agreed in the handshake; zero: it ends
+    /// with its connection.
+    pub resume_window: Duration,
     /// Told of what metrics count.
     pub observer: Arc<dyn Observe>,
 }
@@ -169,6 +172,23 @@ impl Session {
         (session, DriverParts { shared, connection })
     }
 
+    /// Makes a further connection the session's own, and gives what its driver needs. `None`:
+    /// the session is over.
+    pub(crate) fn attach(
+        &self,
+        options: ConnectionOptions,
+        bulk_lanes_max: usize,
+    ) -> Option<DriverParts> {
+        let shared = self.shared();
+        let connection = shared.with(|state| {
+            let bulk = BulkOptions::lanes(bulk_lanes_max);
+            state.machine.allow_bulk(bulk);
+            shared.attach(state, options)
+        })?;
+        let shared = Arc::clone(shared);
+        Some(DriverParts { shared, connection })
+    }
+
     /// Adds a bulk lane, and gives what its driver needs. `None`: the session takes none.
     pub(crate) fn attach_bulk(&self, transport: Transport) -> Option<DriverParts> {
         let shared = self.shared();
@@ -202,9 +222,29 @@ impl Session {
         self.shared().id
     }
 
-    /// What carries the session.
+    /// What carries the session, or did last.
     pub fn transport(&self) -> Transport {
-        self.shared().transport
+        self.shared().look(|state| state.transport)
+    }
+
+    /// Whether the session has a connection. One that has not waits for another within its
+    /// resume window, and its streams with it.
+    pub fn is_connected(&self) -> bool {
+        self.shared()
+            .look(|state| state.waiting.is_none() && state.machine.closed().is_none())
+    }
+
+    /// Whether the session has ended.
+    pub fn is_over(&self) -> bool {
+        self.shared().look(|state| state.machine.closed().is_some())
+    }
+
+    /// Waits until the session has no connection, or for ever.
+    pub async fn connection_lost(&self) {
+        let shared = self.shared();
+        shared
+            .is_told(|state| state.waiting.is_some().then_some(()))
+            .await;
     }
 
     /// Opens a stream. Bytes may be written at once; [`Stream::accepted`] waits for
@@ -352,7 +392,7 @@ impl Session {
         let shared = self.shared();
         let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         SessionStats {
-            transport: shared.transport,
+            transport: state.transport,
             rtt: state.machine.rtt().or(state.last_rtt),
             opened_at: shared.opened_at,
             last_heard: state.machine.last_heard().unwrap_or(state.last_heard),
@@ -373,17 +413,48 @@ pub(crate) struct DriverParts {
 }
 
 impl DriverParts {
-    /// The connection broke: without another one the session is over. A bulk lane's end
-    /// is no more than that.
+    /// The connection broke. A bulk lane's end is no more than that.
     pub(crate) fn lost(&self, reason: &str) {
-        self.shared.with(|state| {
-            if state.is_bulk(self.connection) {
-                state.leave_bulk(self.connection);
+        let Self { shared, connection } = self;
+        shared.with(|state| {
+            if state.is_bulk(*connection) {
+                state.leave_bulk(*connection);
             } else {
-                state.machine.detach(self.connection);
-                state.machine.abort(CloseCode::ConnectionLost, reason);
+                shared.lose(state, *connection, CloseCode::ConnectionLost, reason);
             }
         });
+    }
+
+    /// Whether the session goes on, and not over this connection.
+    pub(crate) fn is_left(&self) -> bool {
+        self.shared.look(|state| {
+            state.machine.closed().is_none() && !state.machine.has_connection(self.connection)
+        })
+    }
+
+    /// Whether another connection has taken the place of this one.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.is_left() && self.shared.look(|state| state.is_bulk(self.connection))
+    }
+
+    /// Waits, where the session was left without a connection by the end of this one, until
+    /// it has another, and ends it where none comes in time.
+    pub(crate) async fn await_successor(&self) {
+        let own = |state: &mut State| !state.is_bulk(self.connection) && state.waiting.is_some();
+        let until = self.shared.look(|state| {
+            let waiting = state.waiting.as_ref();
+            waiting.filter(|_| !state.is_bulk(self.connection)).map(|waiting| waiting.until)
+        });
+        let Some(until) = until else { return };
+        let successor = self.shared.is_told(|state| (!own(state)).then_some(()));
+        let until = tokio::time::Instant::from_std(until);
+        if tokio::time::timeout_at(until, successor).await.is_err() {
+            self.shared.with(|state| {
+                if own(state) {
+                    self.shared.give_up(state);
+                }
+            });
+        }
     }
 
     /// The peer broke the protocol.

@@ -77,6 +77,7 @@ fn welcome() -> Welcome {
         reconnect_window: Duration::ZERO,
         heartbeat_idle: Duration::ZERO,
         bulk_lanes_max: 0,
+        resume_window: Duration::ZERO,
     }
 }
 

@@ -121,6 +121,11 @@ pub const BULK_ASK_AGAIN: Duration = Duration::from_secs(30);
 /// A bulk lane that carries nothing for so long is given up.
 pub const BULK_IDLE: Duration = Duration::from_secs(30);
 
+/// How long a session waits for another connection once it has none, unless either end
+/// wants less: an address that changes, a proxy's hourly cut and a VPN that comes back are
+/// over by then, and what is kept of a stream meanwhile is bounded by its window.
+pub const RESUME_WINDOW: Duration = Duration::from_secs(60);
+
 /// An acknowledgement that nothing else carried is sent after this delay.
 pub const ACK_DELAY: Duration = Duration::from_millis(25);
 

@@ -184,6 +184,8 @@ fn dialler() -> DiallerHandshake {
         },
         heartbeat_idle: std::time::Duration::from_secs(25),
         bulk_lane_of: None,
+        resume_of: None,
+        resume_window: std::time::Duration::ZERO,
     };
     DiallerHandshake::new(EXPORTER, Some(RELAY), hello)
 }
@@ -207,6 +209,7 @@ fn welcome() -> Welcome {
         reconnect_window: std::time::Duration::from_secs(20),
         heartbeat_idle: std::time::Duration::from_secs(25),
         bulk_lanes_max: 0,
+        resume_window: std::time::Duration::ZERO,
     }
 }
 

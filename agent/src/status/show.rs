@@ -203,7 +203,7 @@ impl Lines {
 fn state_line(status: &Status, now: Timestamp) -> String {
     let colour = match status.state {
         State::Online => GREEN,
-        State::Enrolling | State::Connecting | State::BackingOff => YELLOW,
+        State::Enrolling | State::Connecting | State::Reconnecting | State::BackingOff => YELLOW,
         State::Refused | State::Stopped => RED,
     };
     let mut line = format!("{colour}{}{RESET}", state_text(status.state));
@@ -276,6 +276,7 @@ fn state_text(state: State) -> &'static str {
         State::Enrolling => "enrolling",
         State::Connecting => "connecting",
         State::Online => "online",
+        State::Reconnecting => "reconnecting; streams wait",
         State::BackingOff => "waiting to connect again",
         State::Refused => "refused by the relay",
         State::Stopped => "stopped",

@@ -47,6 +47,21 @@ impl Ended {
         }
     }
 
+    /// Of a connection whose session waits for another one, at this moment.
+    pub(super) fn of_connection(at: Timestamp) -> Self {
+        Self {
+            retry: Retry::Backoff,
+            refusal: false,
+            unknown_here: false,
+            error: LastError {
+                code: CloseCode::ConnectionLost.as_str().to_owned(),
+                message: "the connection was lost; the session waits for another one".to_owned(),
+                advice: advice(CloseCode::ConnectionLost).to_owned(),
+                at,
+            },
+        }
+    }
+
     /// Of a session that lived so long, until this moment.
     pub(super) fn of_session(closed: &Closed, lived: Duration, at: Timestamp) -> Self {
         let Closed {

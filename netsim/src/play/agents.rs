@@ -75,6 +75,7 @@ impl AgentHost {
             state: self.state.clone(),
             start,
             transport: None,
+            resume_window: wire::limits::RESUME_WINDOW,
             docker_socket: DOCKER_SOCKET.into(),
             policy: PolicyInForce::for_ever(Policy::default()),
             policy_path: PathBuf::from("/etc/sternline-agent/policy.toml"),

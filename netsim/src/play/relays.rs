@@ -228,6 +228,7 @@ impl Relays {
             agent_image: "sternline-agent".to_owned(),
             token_validity: TOKEN_VALIDITY,
             asks_figures: false,
+            resume_window: wire::limits::RESUME_WINDOW,
             is_severable: true,
         }
     }
@@ -392,7 +393,9 @@ async fn watch(at: NodeId, relay: Node, ends: Arc<Ends>, environments: Environme
 fn sessions(relay: &Node, environments: &Environments) -> BTreeMap<Name, String> {
     let live = relay.registry().live_agents();
     let environments = locked(environments);
-    let sessions = live.into_iter().filter_map(|agent| {
+    // One that waits for its agent is in nobody's use.
+    let connected = live.into_iter().filter(|agent| agent.session.is_connected());
+    let sessions = connected.filter_map(|agent| {
         let host = environments.get(&agent.environment)?;
         Some((host.clone(), agent.session.id().to_string()))
     });

@@ -56,6 +56,7 @@ fn welcome() -> Welcome {
         reconnect_window: Duration::ZERO,
         heartbeat_idle: Duration::ZERO,
         bulk_lanes_max: 0,
+        resume_window: Duration::ZERO,
     }
 }
 
@@ -157,6 +158,9 @@ impl Site {
             trust: Trust::Identity(relay_key().public()),
             software: "test".into(),
             instance: InstanceId::from_bytes(self.agent.random()),
+            resume_window: Duration::ZERO,
+            resume: None,
+            hold: Duration::ZERO,
         };
         let credential = Credential::Known {
             agent_id: AgentId::from_bytes([4; 16]),

@@ -20,7 +20,7 @@ pub struct Environment {
     pub tags: BTreeMap<String, String>,
     /// When it was made.
     pub created_at: Option<String>,
-    /// `online`, `offline`, `never_connected`, `copied_identity`.
+    /// `online`, `reconnecting`, `offline`, `never_connected`, `copied_identity`.
     pub status: String,
     /// The agent that enrolled; none before.
     pub agent: Option<Agent>,

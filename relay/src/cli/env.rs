@@ -348,7 +348,7 @@ async fn release(client: &Client, name: &EnvironmentName, format: Format) -> Res
 fn status_cell(status: &str) -> Cell {
     let style = match status {
         "online" => GREEN,
-        "offline" | "never_connected" => YELLOW,
+        "reconnecting" | "offline" | "never_connected" => YELLOW,
         "copied_identity" => RED,
         _ => "",
     };

@@ -226,6 +226,10 @@ impl Link {
             trust: Trust::Certificates(access.roots.clone()),
             software: concat!("sternline-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
             instance: InstanceId::from_bytes(world.random()),
+            // What an operator has begun ends with its command's connection.
+            resume_window: Duration::ZERO,
+            resume: None,
+            hold: Duration::ZERO,
         };
         let credential = Credential::Operator {
             api_token: access.api_token.clone(),

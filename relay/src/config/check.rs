@@ -28,6 +28,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
 /// Longest window for reconnects: agents clamp it to the same.
 const WINDOW_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// Longest wait of a session for another connection: its streams keep what they hold.
+const RESUME_MAX: Duration = Duration::from_secs(10 * 60);
+
 struct Checker {
     raw: Raw,
     mistakes: Vec<String>,
@@ -72,6 +75,9 @@ impl Checker {
             duration(text, VALIDITY_MIN, VALIDITY_MAX)
         });
         let agent_image = self.required("agent.image", image);
+        let resume_window = self.required("sessions.resume_window", |text| {
+            duration(text, Duration::ZERO, RESUME_MAX)
+        });
         let drain_timeout = self.required("drain.timeout", |text| {
             duration(text, Duration::ZERO, DRAIN_MAX)
         });
@@ -98,6 +104,7 @@ impl Checker {
             metrics_by_environment: metrics_by_environment?,
             token_validity: token_validity?,
             agent_image: agent_image?,
+            resume_window: resume_window?,
             drain_timeout: drain_timeout?,
             reconnect_window: reconnect_window?,
         })

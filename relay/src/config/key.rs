@@ -147,6 +147,13 @@ pub const KEYS: &[Key] = &[
         "The image in the `docker run` line that comes with a token.",
     ),
     key(
+        "sessions.resume_window",
+        Some("1m"),
+        None,
+        "How long an agent's session waits for another connection, with its streams; `0s`: it \
+         ends with its connection.",
+    ),
+    key(
         "drain.timeout",
         Some("20s"),
         None,

@@ -28,6 +28,8 @@ pub enum EnvironmentStatus {
     NeverConnected,
     /// An agent has enrolled and has no session.
     Offline,
+    /// Its agent's session has lost its connection, and waits for another.
+    Reconnecting,
     /// Its agent has a session.
     Online,
 }
@@ -318,6 +320,7 @@ impl Control {
         let session = self.presence.view(record.id);
         let status = match (&record.agent, &session) {
             (Some(agent), _) if agent.copied_since.is_some() => EnvironmentStatus::CopiedIdentity,
+            (_, Some(session)) if !session.is_connected => EnvironmentStatus::Reconnecting,
             (_, Some(_)) => EnvironmentStatus::Online,
             (Some(_), None) => EnvironmentStatus::Offline,
             (None, None) => EnvironmentStatus::NeverConnected,

@@ -17,7 +17,9 @@ use crate::id::ExposureId;
 /// An agent's session at one moment.
 #[derive(Debug, Clone)]
 pub struct SessionView {
-    /// What carries it.
+    /// Whether it has a connection; otherwise it waits for one.
+    pub is_connected: bool,
+    /// What carries it, or did last.
     pub transport: Transport,
     /// The latest round trip; `None` before the first heartbeat's answer.
     pub rtt: Option<Duration>,

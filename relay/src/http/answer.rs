@@ -36,6 +36,8 @@ pub(super) struct Relay {
 pub(super) enum Status {
     /// Its agent has a session.
     Online,
+    /// Its agent's session has lost its connection, and waits for another with its streams.
+    Reconnecting,
     /// Its agent has no session.
     Offline,
     /// No agent has enrolled.
@@ -244,6 +246,7 @@ impl From<EnvironmentView> for Environment {
                 EnvironmentStatus::NeverConnected => Status::NeverConnected,
                 EnvironmentStatus::Offline => Status::Offline,
                 EnvironmentStatus::Online => Status::Online,
+                EnvironmentStatus::Reconnecting => Status::Reconnecting,
             },
             agent: record.agent.map(|agent| Agent {
                 id: agent.agent_id.to_string(),

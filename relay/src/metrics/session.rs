@@ -52,6 +52,46 @@ pub(super) struct SessionSeries {
     ages: HistogramVec,
     gaps: HistogramVec,
     bulk_lanes: IntGauge,
+    waiting: IntGauge,
+    waiting_bytes: IntGauge,
+    resumes: IntCounterVec,
+}
+
+/// What became of a session that was to go on over another connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumed {
+    /// It had lost its connection, and goes on over another.
+    Resumed,
+    /// It moved to another connection while it still had one.
+    Moved,
+    /// It ended before another connection came.
+    Ended,
+    /// The node keeps as much for resumption as it may already.
+    Refused,
+    /// An agent asked for one that this node does not have.
+    Unknown,
+}
+
+impl Resumed {
+    /// Every result.
+    pub const ALL: [Self; 5] = [
+        Self::Resumed,
+        Self::Moved,
+        Self::Ended,
+        Self::Refused,
+        Self::Unknown,
+    ];
+
+    /// Value of the label `result`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resumed => "resumed",
+            Self::Moved => "moved",
+            Self::Ended => "ended",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl SessionSeries {
@@ -92,7 +132,26 @@ impl SessionSeries {
                 "Connections at this moment that agents have added to their sessions for \
                  the bytes of heavy streams.",
             )?,
+            waiting: declare.gauge(
+                "sessions_waiting",
+                "Agents' sessions at this moment that have lost their connection, and wait for \
+                 another with their streams.",
+            )?,
+            waiting_bytes: declare.gauge(
+                "sessions_waiting_bytes",
+                "Bytes of streams that sessions without a connection held when they lost it.",
+            )?,
+            resumes: declare.counters(
+                "resumes_total",
+                "Agents' sessions that were to go on over another connection, by result: \
+                 `resumed` after a loss, `moved` without one, `ended` because none came in \
+                 time, `refused` because the node keeps no more, `unknown` to this node.",
+                &["result"],
+            )?,
         };
+        for result in Resumed::ALL {
+            series.resumes.with_label_values(&[result.as_str()]).reset();
+        }
         for role in Role::ALL {
             for code in CloseCode::ALL {
                 let labels = [role.as_str(), code.as_str()];
@@ -117,9 +176,41 @@ impl Metrics {
         let guard = SessionGuard {
             draining: gauge("draining"),
             current: gauge("live"),
+            is_draining: false,
         };
         guard.current.inc();
         guard
+    }
+
+    /// A session goes on over another transport.
+    pub fn session_moved(&self, guard: &mut SessionGuard, transport: Transport, role: Role) {
+        let is_draining = guard.is_draining;
+        *guard = self.session_opened(transport, role);
+        if is_draining {
+            guard.draining();
+        }
+    }
+
+    /// A session waits for another connection, and holds so much.
+    pub fn session_waits(&self, bytes: u64) {
+        self.session.waiting.inc();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.session.waiting_bytes.add(bytes);
+    }
+
+    /// A session waits no longer.
+    pub fn session_waited(&self, bytes: u64) {
+        self.session.waiting.dec();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.session.waiting_bytes.sub(bytes);
+    }
+
+    /// A session was to go on over another connection.
+    pub fn resume(&self, result: Resumed) {
+        self.session
+            .resumes
+            .with_label_values(&[result.as_str()])
+            .inc();
     }
 
     /// A bulk lane was added to a session; it counts until the guard is dropped.
@@ -172,6 +263,7 @@ impl Drop for BulkLaneGuard {
 pub struct SessionGuard {
     current: IntGauge,
     draining: IntGauge,
+    is_draining: bool,
 }
 
 impl SessionGuard {
@@ -180,6 +272,7 @@ impl SessionGuard {
         self.current.dec();
         self.draining.inc();
         self.current = self.draining.clone();
+        self.is_draining = true;
     }
 }
 

@@ -212,6 +212,7 @@ impl Site {
             agent_image: "agent".to_owned(),
             token_validity: Duration::from_secs(60),
             asks_figures: false,
+            resume_window: wire::limits::RESUME_WINDOW,
             is_severable: true,
         });
         let doors = Doors {
@@ -242,6 +243,9 @@ impl Site {
             trust: Trust::Identity(token.relay_identity),
             software: "test/0".to_owned(),
             instance: InstanceId::from_bytes([3; 16]),
+            resume_window: wire::limits::RESUME_WINDOW,
+            resume: None,
+            hold: std::time::Duration::ZERO,
         };
         let credential = Credential::Enrol {
             secret: token.secret,

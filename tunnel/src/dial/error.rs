@@ -31,6 +31,8 @@ pub enum Cause {
     Refused(Refusal),
     /// Nothing was answered in time.
     TimedOut,
+    /// The session that was to be resumed has ended at this end meanwhile.
+    SessionOver,
 }
 
 impl From<ConnectionError> for Cause {
@@ -90,7 +92,7 @@ impl DialError {
     const fn depth(&self) -> u8 {
         match &self.cause {
             Cause::Nowhere => 0,
-            Cause::TimedOut => 1,
+            Cause::TimedOut | Cause::SessionOver => 1,
             Cause::Resolve(_) => 2,
             Cause::Connect(_) => 3,
             Cause::WebSocket(_) => 4,
@@ -152,6 +154,7 @@ impl DialError {
             Cause::Handshake(_) => "handshake",
             Cause::Refused(_) => "refused",
             Cause::TimedOut => "timed_out",
+            Cause::SessionOver => "session_over",
         }
     }
 
@@ -189,7 +192,7 @@ impl DialError {
             Cause::Handshake(ConnectionError::Handshake(HandshakeError::VersionUnsupported {
                 ..
             })) => "update the agent or the relay".into(),
-            Cause::Handshake(_) => String::new(),
+            Cause::Handshake(_) | Cause::SessionOver => String::new(),
             Cause::Refused(refusal) => refusal.code.advice().into(),
         }
     }
@@ -211,6 +214,7 @@ impl fmt::Display for DialError {
                 write!(f, "refused: {}", refusal.code)
             }
             Cause::Refused(refusal) => write!(f, "refused: {}: {}", refusal.code, refusal.reason),
+            Cause::SessionOver => f.write_str("the session to be resumed has ended meanwhile"),
             Cause::TimedOut => write!(
                 f,
                 "nothing answered within {} s",
@@ -226,7 +230,7 @@ impl std::error::Error for DialError {
             Cause::Resolve(error) | Cause::Connect(error) | Cause::Tls(error) => Some(error),
             Cause::WebSocket(error) => Some(error),
             Cause::Handshake(error) => Some(error),
-            Cause::Nowhere | Cause::Refused(_) | Cause::TimedOut => None,
+            Cause::Nowhere | Cause::Refused(_) | Cause::TimedOut | Cause::SessionOver => None,
         }
     }
 }

@@ -58,7 +58,8 @@ impl DialTally {
             | Cause::Connect(_)
             | Cause::Tls(_)
             | Cause::WebSocket(_)
-            | Cause::Handshake(_) => &counts.failed,
+            | Cause::Handshake(_)
+            | Cause::SessionOver => &counts.failed,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 use wire::{
     frame,
+    id::Side,
     limits::CLOSE_TIMEOUT,
     session::{Pieces, ProtocolError},
 };
@@ -43,7 +45,7 @@ thread_local! {
     static PIECES: Cell<Option<Box<Pieces>>> = const { Cell::new(None) };
 }
 
-/// Runs until the session is over. See the module.
+/// Runs until the session is over, or goes on over another connection. See the module.
 pub(crate) async fn drive(parts: DriverParts, websocket: WebSocket, unread: Bytes) {
     let mut driver = Framed {
         clock: Arc::clone(&parts.shared.clock),
@@ -55,12 +57,34 @@ pub(crate) async fn drive(parts: DriverParts, websocket: WebSocket, unread: Byte
         ping: None,
     };
     take(&driver.parts, &*driver.clock, unread);
-    let reason = std::future::poll_fn(|cx| driver.poll_open(cx)).await;
+    let reason = poll_fn(|cx| driver.poll_open(cx)).await;
     if let Some(reason) = reason {
         driver.parts.lost(&reason);
     }
-    // Past the deadline the peer hears it from the closed socket.
-    let _elapsed = tokio::time::timeout(CLOSE_TIMEOUT, driver.websocket.close()).await;
+    let Framed {
+        parts, websocket, ..
+    } = driver;
+    leave(&parts, websocket).await;
+    parts.await_successor().await;
+}
+
+/// Closes the connection. Past the deadline the peer hears it from the closed socket.
+async fn leave(parts: &DriverParts, mut websocket: WebSocket) {
+    let is_acceptor = parts.shared.look(|state| state.machine.side()) == Side::Acceptor;
+    if is_acceptor && parts.is_replaced() {
+        // The dialler may not have heard yet that its new connection is welcome; it leaves
+        // this one by itself, and shall not take it for broken before.
+        let left = poll_fn(|cx| {
+            while let Poll::Ready(read) = websocket.poll_read(cx, &mut |_| {}) {
+                if !matches!(read, Ok(true)) {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        });
+        let _elapsed = tokio::time::timeout(CLOSE_TIMEOUT, left).await;
+    }
+    let _elapsed = tokio::time::timeout(CLOSE_TIMEOUT, websocket.close()).await;
 }
 
 struct Framed {
@@ -209,9 +233,9 @@ impl Framed {
             let now = self.clock.now();
             let connection = self.parts.connection;
             let (is_over, is_due, deadline) = self.parts.drive(|state| {
-                if state.is_bulk(connection) {
+                let is_over = !state.machine.has_connection(connection);
+                if is_over || state.is_bulk(connection) {
                     // Time is the business of the session's own connection.
-                    let is_over = !state.machine.has_connection(connection);
                     return (is_over, false, None);
                 }
                 let due = state.machine.poll_timeout().filter(|due| *due <= now);
@@ -219,7 +243,7 @@ impl Framed {
                     state.machine.handle_timeout(now);
                 }
                 (
-                    state.machine.closed().is_some(),
+                    !state.machine.has_connection(connection),
                     due.is_some(),
                     state.machine.poll_timeout(),
                 )

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wire::{
     close::CloseCode,
     frame::{self, Frame},
-    id::StreamId,
+    id::{Side, StreamId},
     limits::{CLOSE_TIMEOUT, DATA_BYTES_MAX, FRAME_BYTES_MAX},
     session::{Lane, LaneOutput, ProtocolError},
 };
@@ -28,7 +28,8 @@ use crate::quic::{QuicLink, Room, close_code, error_code};
 /// Packets whose bytes are handed on together: 64 KiB of them, as in a frame.
 const PACKETS_AT_ONCE: usize = 48;
 
-/// Runs until the session is over. See the module. `is_agent`: who has dialled is one.
+/// Runs until the session is over, or goes on over another connection. See the module.
+/// `is_agent`: who has dialled is one.
 pub(crate) async fn drive(parts: DriverParts, link: QuicLink, is_agent: bool) {
     let QuicLink {
         connection,
@@ -78,8 +79,21 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink, is_agent: bool) {
     }
     reader.abort();
     lanes.shutdown().await;
-    let closed = parts.drive(|state| state.machine.closed().cloned());
-    let (code, reason) = closed.map_or((CloseCode::Shutdown, String::new()), |closed| {
+    leave(&parts, side, &connection).await;
+    drop(connection);
+    parts.await_successor().await;
+}
+
+/// Closes the connection, with the reason why the session is over, if it is.
+async fn leave(parts: &DriverParts, side: Side, connection: &Connection) {
+    if side == Side::Acceptor && parts.is_replaced() {
+        // The dialler may not have heard yet that its new connection is welcome; it leaves
+        // this one by itself, and shall not take it for broken before.
+        let _elapsed = tokio::time::timeout(CLOSE_TIMEOUT, connection.closed()).await;
+    }
+    let closed = parts.shared.look(|state| state.machine.closed().cloned());
+    // That it is over says nothing of a session that goes on elsewhere.
+    let (code, reason) = closed.map_or((CloseCode::ConnectionLost, String::new()), |closed| {
         (closed.code, closed.reason)
     });
     connection.close(error_code(code), reason.as_bytes());
@@ -88,7 +102,9 @@ pub(crate) async fn drive(parts: DriverParts, link: QuicLink, is_agent: bool) {
 /// The connection broke, or the peer closed it with a code.
 fn tell_lost(parts: &DriverParts, error: &quinn::ConnectionError) {
     match error {
-        quinn::ConnectionError::ApplicationClosed(close) => {
+        quinn::ConnectionError::ApplicationClosed(close)
+            if close_code(close.error_code) != CloseCode::ConnectionLost =>
+        {
             let code = close_code(close.error_code);
             let reason = String::from_utf8_lossy(&close.reason).into_owned();
             let connection = parts.connection;
@@ -104,15 +120,20 @@ fn tell_lost(parts: &DriverParts, error: &quinn::ConnectionError) {
     }
 }
 
-/// The next stream opened here that needs a lane; `None` once the session is over.
+/// The next stream opened here that needs a lane; `None` once the connection is left.
 async fn wanted_lane(parts: &DriverParts) -> Option<StreamId> {
     let wanted = poll_fn(|cx| {
-        parts.drive(|state| match state.lanes_wanted.pop_front() {
-            Some(id) => Poll::Ready(Some(id)),
-            None if state.machine.closed().is_some() => Poll::Ready(None),
-            None => {
-                state.lane_opener_waker = Some(cx.waker().clone());
-                Poll::Pending
+        parts.drive(|state| {
+            // What is wanted then is for the driver of another connection.
+            if !state.machine.has_connection(parts.connection) {
+                return Poll::Ready(None);
+            }
+            match state.lanes_wanted.pop_front() {
+                Some(id) => Poll::Ready(Some(id)),
+                None => {
+                    state.lane_opener_waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
             }
         })
     });
@@ -123,18 +144,20 @@ async fn wanted_lane(parts: &DriverParts) -> Option<StreamId> {
     }
 }
 
-/// Sends control frames and lets time pass, until the session is over.
+/// Sends control frames and lets time pass, until the session is over or elsewhere.
 async fn write_control(parts: DriverParts, connection: Connection, mut send: SendStream) {
     let clock = Arc::clone(&parts.shared.clock);
     loop {
         let mut out = BytesMut::new();
         let now = clock.now();
         let (has_output, is_over, deadline) = parts.drive(|state| {
-            state.machine.handle_timeout(now);
+            if state.machine.has_connection(parts.connection) {
+                state.machine.handle_timeout(now);
+            }
             let has_output = state.machine.poll_transmit(now, parts.connection, &mut out);
             (
                 has_output,
-                state.machine.closed().is_some(),
+                !state.machine.has_connection(parts.connection),
                 state.machine.poll_timeout(),
             )
         });
@@ -150,6 +173,9 @@ async fn write_control(parts: DriverParts, connection: Connection, mut send: Sen
             continue;
         }
         if is_over {
+            if parts.is_left() {
+                return;
+            }
             break;
         }
         wait(&parts, deadline.map(Instant::from_std)).await;
@@ -168,7 +194,9 @@ async fn wait(parts: &DriverParts, deadline: Option<Instant>) {
         }
         parts.drive(|state| {
             state.await_driver(parts.connection, cx.waker(), false);
-            if state.machine.has_output(parts.connection) || state.machine.closed().is_some() {
+            if state.machine.has_output(parts.connection)
+                || !state.machine.has_connection(parts.connection)
+            {
                 return Poll::Ready(());
             }
             // The deadline was read before: it may have come nearer since.
@@ -220,14 +248,37 @@ fn take_control(parts: &DriverParts, unread: &mut BytesMut) -> Result<(), Protoc
 }
 
 /// The lane of a stream opened here.
-async fn serve_ours(parts: DriverParts, id: StreamId, send: SendStream, recv: RecvStream) {
-    let lane = Lane { id, offset: 0 };
-    let read = read_lane(&parts, lane, recv, Bytes::new());
-    tokio::join!(write_lane(&parts, id, send), read);
+async fn serve_ours(parts: DriverParts, id: StreamId, send: SendStream, mut recv: RecvStream) {
+    let is_continued = parts.shared.look(|state| state.machine.is_continued(id));
+    let read = async {
+        if !is_continued {
+            let lane = Lane { id, offset: 0 };
+            return read_lane(&parts, lane, recv, Bytes::new()).await;
+        }
+        // The peer says from where on it answers.
+        let mut unread = BytesMut::new();
+        let frame = match first_frame(&mut recv, &mut unread).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return,
+            Err(error) => return parts.violated(&error),
+        };
+        let now = parts.shared.clock.now();
+        let connection = parts.connection;
+        let answered = parts
+            .shared
+            .with(|state| state.machine.handle_lane_answer(now, connection, id, frame));
+        match answered {
+            Ok(Some(lane)) => read_lane(&parts, lane, recv, unread.freeze()).await,
+            Ok(None) => {}
+            Err(error) => parts.violated(&error),
+        }
+    };
+    tokio::join!(write_lane(&parts, id, Writer::new(send)), read);
 }
 
 /// The lane of a stream that the peer opened: its first frame says which.
-async fn serve_theirs(parts: DriverParts, mut send: SendStream, mut recv: RecvStream) {
+async fn serve_theirs(parts: DriverParts, send: SendStream, mut recv: RecvStream) {
+    let writer = Writer::new(send);
     let mut unread = BytesMut::new();
     let frame = match first_frame(&mut recv, &mut unread).await {
         Ok(Some(frame)) => frame,
@@ -242,12 +293,11 @@ async fn serve_theirs(parts: DriverParts, mut send: SendStream, mut recv: RecvSt
         Ok(Some(lane)) => {
             let id = lane.id;
             let read = read_lane(&parts, lane, recv, unread.freeze());
-            tokio::join!(write_lane(&parts, id, send), read);
+            tokio::join!(write_lane(&parts, id, writer), read);
         }
         Ok(None) => {
-            // Over before it began. Both fail only where the lane is gone anyway.
+            // Over before it began. Fails only where the lane is gone anyway.
             let _stopped = recv.stop(VarInt::from_u32(0));
-            let _reset = send.reset(VarInt::from_u32(0));
         }
         Err(error) => parts.violated(&error),
     }
@@ -326,7 +376,32 @@ fn poll_arrived(
     Poll::Ready(Ok(Some(joined.freeze())))
 }
 
-async fn write_lane(parts: &DriverParts, id: StreamId, mut send: SendStream) {
+/// The sending direction of a lane. Dropped before its end it is broken off: quinn would
+/// finish it, and the peer take that for the end of the stream.
+struct Writer {
+    send: SendStream,
+    is_ended: bool,
+}
+
+impl Writer {
+    const fn new(send: SendStream) -> Self {
+        Self {
+            send,
+            is_ended: false,
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            // Fails only where the lane is gone anyway.
+            let _reset = self.send.reset(VarInt::from_u32(0));
+        }
+    }
+}
+
+async fn write_lane(parts: &DriverParts, id: StreamId, mut writer: Writer) {
     loop {
         let output = poll_fn(|cx| {
             parts.shared.with(|state| {
@@ -344,18 +419,16 @@ async fn write_lane(parts: &DriverParts, id: StreamId, mut send: SendStream) {
         });
         match output.await {
             LaneOutput::Bytes(bytes) => {
-                if send.write_chunk(bytes).await.is_err() {
+                if writer.send.write_chunk(bytes).await.is_err() {
                     return;
                 }
             }
             LaneOutput::Finish => {
-                let _finished = send.finish();
+                writer.is_ended = true;
+                let _finished = writer.send.finish();
                 return;
             }
-            LaneOutput::Abort => {
-                let _reset = send.reset(VarInt::from_u32(0));
-                return;
-            }
+            LaneOutput::Abort => return,
             LaneOutput::Pending => {}
         }
     }

@@ -18,17 +18,28 @@ use wire::{
     id::{ConnectionId, SessionId, Side, StreamId},
     limits::CONTROL_BACKLOG_MAX,
     message::{BulkLaneRequest, Control, control},
-    session::Event,
+    session::{Closed, ConnectionOptions, Event},
     transport::Transport,
 };
 
 use super::SessionOptions;
 use crate::world::Clock;
 
-/// Told of what metrics count. Called with the session's lock held: be brief.
+/// Told of what metrics count, and asked for what is not one session's to decide. Called
+/// with the session's lock held: be brief.
 pub trait Observe: Send + Sync {
-    /// A heartbeat was answered after this long.
-    fn round_trip(&self, _rtt: Duration) {}
+    /// A heartbeat over this transport was answered after this long.
+    fn round_trip(&self, _transport: Transport, _rtt: Duration) {}
+
+    /// The session has lost its connection. Whether it may wait for another one, and hold so
+    /// many bytes until then.
+    fn may_wait(&self, _bytes: u64) -> bool {
+        true
+    }
+
+    /// A session that waited is over, or has a connection again, over this transport and
+    /// after this long: the bytes count no more.
+    fn waited(&self, _bytes: u64, _resumed: Option<(Transport, Duration)>) {}
 }
 
 impl Observe for () {}
@@ -36,11 +47,10 @@ impl Observe for () {}
 /// See the module.
 pub(crate) struct Shared {
     pub(crate) id: SessionId,
-    pub(crate) transport: Transport,
     pub(crate) opened_at: Instant,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) state: Mutex<State>,
-    /// Notified of a goaway and of the end.
+    /// Notified of a goaway, of connections that come and go, and of the end.
     told: Notify,
     observer: Arc<dyn Observe>,
 }
@@ -56,6 +66,12 @@ impl fmt::Debug for Shared {
 /// What the lock guards. Maps are ordered: who is woken first decides who sends first.
 pub(crate) struct State {
     pub(crate) machine: wire::session::Session,
+    /// What carries the session, or did last.
+    pub(crate) transport: Transport,
+    /// How long it may be without a connection; zero: it ends with its connection.
+    resume_window: Duration,
+    /// Set while it is without one.
+    pub(crate) waiting: Option<Waiting>,
     pub(crate) streams: BTreeMap<StreamId, Waiters>,
     pub(crate) incoming: VecDeque<Open>,
     pub(crate) accept_waker: Option<Waker>,
@@ -77,6 +93,19 @@ pub(crate) struct State {
     pub(crate) goaway: Option<Box<Goaway>>,
     pub(crate) last_rtt: Option<Duration>,
     pub(crate) last_heard: Instant,
+}
+
+/// A session that has lost its connection.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// Since when it waits.
+    since: Instant,
+    /// Until when it waits for another one.
+    pub(crate) until: Instant,
+    /// What it ends with, if none comes.
+    end: Closed,
+    /// What it was found to hold.
+    bytes: u64,
 }
 
 /// Who drives one connection, and waits.
@@ -120,11 +149,13 @@ impl Shared {
     ) -> Self {
         Self {
             id: options.id,
-            transport: options.transport,
             opened_at: now,
             clock: Arc::clone(&options.clock),
             state: Mutex::new(State {
                 machine,
+                transport: options.transport,
+                resume_window: options.resume_window,
+                waiting: None,
                 streams: BTreeMap::new(),
                 incoming: VecDeque::new(),
                 accept_waker: None,
@@ -176,6 +207,11 @@ impl Shared {
         self.dispatch(&mut state);
         state.wake_drivers(Some(connection), timeout);
         result
+    }
+
+    /// Looks at the state, and changes nothing.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until the state shows what is looked for, a goaway or the end.
@@ -245,7 +281,7 @@ impl Shared {
                 }
                 Event::RoundTrip(rtt) => {
                     state.last_rtt = state.machine.rtt();
-                    self.observer.round_trip(rtt);
+                    self.observer.round_trip(state.transport, rtt);
                 }
                 Event::BulkWanted => match state.machine.side() {
                     Side::Dialler => self.want_bulk(state),
@@ -256,12 +292,12 @@ impl Shared {
                 Event::ConnectionDead(connection) if state.is_bulk(connection) => {
                     state.leave_bulk(connection);
                 }
-                Event::ConnectionDead(_) => {
-                    state.machine.abort(
-                        CloseCode::HeartbeatTimeout,
-                        "nothing was heard until the heartbeat's deadline",
-                    );
-                }
+                Event::ConnectionDead(connection) => self.lose(
+                    state,
+                    connection,
+                    CloseCode::HeartbeatTimeout,
+                    "nothing was heard until the heartbeat's deadline",
+                ),
                 Event::Closed(_) => self.close(state),
             }
         }
@@ -273,17 +309,84 @@ impl Shared {
         self.told.notify_waiters();
     }
 
+    /// The session's own connection is gone: it waits for another, or ends with it.
+    pub(crate) fn lose(
+        &self,
+        state: &mut State,
+        connection: ConnectionId,
+        code: CloseCode,
+        reason: &str,
+    ) {
+        if !state.machine.has_connection(connection) {
+            return;
+        }
+        state.last_heard = state.machine.last_heard().unwrap_or(state.last_heard);
+        state.machine.detach(connection);
+        if state.machine.closed().is_some() {
+            return;
+        }
+        let held = state.machine.occupancy();
+        let bytes = held.unsent + held.unacknowledged + held.unread;
+        if state.resume_window.is_zero() || !self.observer.may_wait(bytes) {
+            return state.machine.abort(code, reason);
+        }
+        let now = self.clock.now();
+        state.waiting = Some(Waiting {
+            since: now,
+            until: now + state.resume_window,
+            end: Closed {
+                code,
+                reason: reason.to_owned(),
+                is_by_peer: false,
+            },
+            bytes,
+        });
+        state.leave_drivers();
+        self.told.notify_waiters();
+    }
+
+    /// Nobody came to continue the session.
+    pub(crate) fn give_up(&self, state: &mut State) {
+        let Some(waiting) = &state.waiting else {
+            return;
+        };
+        let Closed { code, reason, .. } = waiting.end.clone();
+        let window = state.resume_window.as_secs();
+        let reason = format!("{reason}; not resumed within {window} s");
+        state.machine.abort(code, &reason);
+    }
+
+    /// Makes a further connection the session's own. `None`: the session is over.
+    pub(crate) fn attach(
+        &self,
+        state: &mut State,
+        options: ConnectionOptions,
+    ) -> Option<ConnectionId> {
+        if state.machine.closed().is_some() {
+            return None;
+        }
+        let connection = state.machine.attach(self.clock.now(), options);
+        state.leave_drivers();
+        state.driver = Driver::of(connection);
+        state.transport = options.transport;
+        if let Some(waiting) = state.waiting.take() {
+            let after = self.clock.now().saturating_duration_since(waiting.since);
+            self.observer
+                .waited(waiting.bytes, Some((options.transport, after)));
+        }
+        self.told.notify_waiters();
+        Some(connection)
+    }
+
     fn close(&self, state: &mut State) {
+        if let Some(waiting) = state.waiting.take() {
+            self.observer.waited(waiting.bytes, None);
+        }
         self.told.notify_waiters();
         wake(&mut state.accept_waker);
         wake(&mut state.control_waker);
-        wake(&mut state.lane_opener_waker);
-        state.driver.wake();
-        state.bulk_drivers.iter_mut().for_each(Driver::wake);
+        state.leave_drivers();
         state.open_wakers.drain(..).for_each(Waker::wake);
-        std::mem::take(&mut state.lane_wakers)
-            .into_values()
-            .for_each(Waker::wake);
         for stream in state.streams.values_mut() {
             wake(&mut stream.reader);
             wake(&mut stream.writer);
@@ -341,6 +444,18 @@ impl State {
                 none => *none = Some(waker.clone()),
             }
         }
+    }
+
+    /// Has everybody who drives a connection look whether it is still the session's.
+    fn leave_drivers(&mut self) {
+        self.driver.wake();
+        self.bulk_drivers.drain(..).for_each(|mut driver| driver.wake());
+        wake(&mut self.lane_opener_waker);
+        std::mem::take(&mut self.lane_wakers)
+            .into_values()
+            .for_each(Waker::wake);
+        self.lanes_wanted.clear();
+        self.is_bulk_wanted = false;
     }
 
     /// Whether a connection is not the session's own.

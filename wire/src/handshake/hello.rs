@@ -31,8 +31,13 @@ pub struct Hello {
     /// How long the dialler is silent at most when idle.
     pub heartbeat_idle: Duration,
     /// The session of the same run that this connection is to be a bulk lane of, where the
-    /// session's welcome allows them; `None` begins a session.
+    /// session's welcome allows them.
     pub bulk_lane_of: Option<SessionId>,
+    /// The session of the same run that shall go on over this connection, if the acceptor
+    /// still has it.
+    pub resume_of: Option<SessionId>,
+    /// How long the session may be without a connection; zero: it ends with its connection.
+    pub resume_window: Duration,
 }
 
 /// What the dialler shows.
@@ -94,6 +99,11 @@ impl Hello {
                 .bulk_lane_of
                 .map(|session| session.as_bytes().to_vec())
                 .unwrap_or_default(),
+            resume_of: self
+                .resume_of
+                .map(|session| session.as_bytes().to_vec())
+                .unwrap_or_default(),
+            resume_window_ms: duration_to_ms(self.resume_window),
         }
         .encode_to_vec()
     }
@@ -133,18 +143,29 @@ impl Hello {
             software: hello.software,
             credential,
             heartbeat_idle: Duration::from_millis(hello.heartbeat_idle_ms.into()),
-            bulk_lane_of: match &hello.bulk_lane_of[..] {
-                [] => None,
-                id => Some(SessionId::from_slice(id).ok_or_else(malformed)?),
-            },
+            bulk_lane_of: session_named(&hello.bulk_lane_of)?,
+            resume_of: session_named(&hello.resume_of)?,
+            resume_window: Duration::from_millis(hello.resume_window_ms.into()),
         })
     }
 }
 
-/// The session begins.
+/// A session that a hello names, or none.
+fn session_named(bytes: &[u8]) -> Result<Option<SessionId>, HandshakeError> {
+    match bytes {
+        [] => Ok(None),
+        id => match SessionId::from_slice(id) {
+            Some(id) => Ok(Some(id)),
+            None => Err(HandshakeError::Malformed("hello")),
+        },
+    }
+}
+
+/// The session begins, or goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome {
-    /// The session's id, for the logs of both ends.
+    /// The session's id, for the logs of both ends. The one that the hello would resume, where
+    /// that session goes on.
     pub session_id: SessionId,
     /// Fences this session against older ones of the same environment.
     pub epoch: Epoch,
@@ -160,6 +181,9 @@ pub struct Welcome {
     pub heartbeat_idle: Duration,
     /// How many bulk lanes the dialler may add to the session.
     pub bulk_lanes_max: usize,
+    /// How long either end lets the session be without a connection; zero: it ends with its
+    /// connection.
+    pub resume_window: Duration,
 }
 
 impl Welcome {
@@ -182,6 +206,7 @@ impl Welcome {
             reconnect_window_ms: duration_to_ms(self.reconnect_window),
             heartbeat_idle_ms: duration_to_ms(self.heartbeat_idle),
             bulk_lanes_max: u32::try_from(self.bulk_lanes_max).unwrap_or(u32::MAX),
+            resume_window_ms: duration_to_ms(self.resume_window),
         };
         Frame::Welcome(welcome.encode_to_vec().into())
     }
@@ -204,6 +229,7 @@ impl Welcome {
             reconnect_window: Duration::from_millis(welcome.reconnect_window_ms.into()),
             heartbeat_idle: Duration::from_millis(welcome.heartbeat_idle_ms.into()),
             bulk_lanes_max: usize::try_from(welcome.bulk_lanes_max).unwrap_or(usize::MAX),
+            resume_window: Duration::from_millis(welcome.resume_window_ms.into()),
         })
     }
 }

@@ -40,6 +40,8 @@ fn hello() -> Hello {
         },
         heartbeat_idle: Duration::from_secs(15),
         bulk_lane_of: None,
+        resume_of: None,
+        resume_window: Duration::from_secs(60),
     }
 }
 
@@ -151,6 +153,7 @@ fn a_welcome_and_a_refusal_read_back() {
         reconnect_window: Duration::from_secs(20),
         heartbeat_idle: Duration::from_secs(25),
         bulk_lanes_max: 0,
+        resume_window: Duration::from_secs(30),
     };
     let refusal = Refusal {
         code: RefusalCode::TokenUsed,

@@ -127,6 +127,29 @@ impl Session {
         }
     }
 
+    /// Takes the first frame of the peer's direction of a lane that [continues] a stream opened
+    /// here. `None`: the stream is over already.
+    ///
+    /// [continues]: Self::is_continued
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::handle_frame`].
+    pub fn handle_lane_answer(
+        &mut self,
+        now: Instant,
+        on: ConnectionId,
+        id: StreamId,
+        frame: Frame,
+    ) -> Result<Option<Lane>, ProtocolError> {
+        match frame {
+            Frame::Attach { id: answered, .. } if answered == id => {
+                self.handle_lane(now, on, frame)
+            }
+            _ => Err(ProtocolError::Unexpected("answer to an attach")),
+        }
+    }
+
     /// Takes the next bytes of a lane.
     ///
     /// # Errors

@@ -393,6 +393,14 @@ impl Session {
         LaneOutput::Pending
     }
 
+    /// Whether the lane of a stream opened here goes on with it: then the peer's direction
+    /// begins with an attach, as this end's does.
+    pub fn is_continued(&self, id: StreamId) -> bool {
+        self.streams
+            .get(&id)
+            .is_some_and(|stream| stream.is_attached)
+    }
+
     /// The last frame. On the primary connection the session ends with it.
     fn put_close(&mut self, on: ConnectionId, out: &mut impl PutMessage) {
         let Some((code, reason)) = self.closing.clone() else {
