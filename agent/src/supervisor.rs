@@ -21,8 +21,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    Closed, Credential, DialError, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session, TransportChoice,
-    Trust, World,
+    Closed, Credential, DialError, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session,
+    TransportChoice, Trust, World,
 };
 use wire::{
     backoff::Backoff,

@@ -1,6 +1,8 @@
 //! What the shipped scenarios must reach together at least once: a suite in which no agent
 //! ever fell back has tested no fallback.
 
+use std::collections::BTreeMap;
+
 use netsim_core::{
     middlebox::Cause,
     model::{Word, World},
@@ -15,7 +17,7 @@ struct Goal {
     is_seen: fn(&Run) -> bool,
 }
 
-const GOALS: [Goal; 9] = [
+const GOALS: [Goal; 11] = [
     Goal {
         says: "an agent that knocked by QUIC came online by WebSocket",
         is_seen: |run| saw(run, Word::Attempt, "quic") && saw(run, Word::Online, "ws"),
@@ -29,16 +31,20 @@ const GOALS: [Goal; 9] = [
         is_seen: |run| !run.recoveries().is_empty(),
     },
     Goal {
+        says: "a stream went on over another connection",
+        is_seen: |run| saw_any(run, Word::StreamResumed),
+    },
+    Goal {
+        says: "a session moved from WebSocket to QUIC",
+        is_seen: moved_to_quic,
+    },
+    Goal {
         says: "an agent refused whom it had found",
-        is_seen: |run| run.observations.iter().any(|one| one.word == Word::Refused),
+        is_seen: |run| saw_any(run, Word::Refused),
     },
     Goal {
         says: "a stream was broken off by a fault",
-        is_seen: |run| {
-            run.observations
-                .iter()
-                .any(|one| one.word == Word::StreamReset)
-        },
+        is_seen: |run| saw_any(run, Word::StreamReset),
     },
     Goal {
         says: "a packet from outside was kept out",
@@ -61,6 +67,33 @@ const GOALS: [Goal; 9] = [
 fn saw(run: &Run, word: Word, detail: &str) -> bool {
     let fits = |one: &Observation| one.word == word && one.detail == detail;
     run.observations.iter().any(fits)
+}
+
+fn saw_any(run: &Run, word: Word) -> bool {
+    run.observations.iter().any(|one| one.word == word)
+}
+
+/// Whether an agent that was online by WebSocket came online by QUIC without a pause.
+fn moved_to_quic(run: &Run) -> bool {
+    let mut latest = BTreeMap::new();
+    run.observations.iter().any(|one| {
+        let is_move = match one.word {
+            Word::Online if one.detail == "quic" => latest
+                .get(&one.host)
+                .is_some_and(|(at, by_quic)| *at == one.at && !by_quic),
+            _ => false,
+        };
+        match one.word {
+            Word::Online => latest.insert(&one.host, (one.at, one.detail == "quic")),
+            // A session in the place of another is told as both, at one moment.
+            Word::Offline => latest.get_mut(&one.host).map(|state| {
+                state.0 = one.at;
+                *state
+            }),
+            _ => None,
+        };
+        is_move
+    })
 }
 
 fn touched(run: &Run, causes: &[Cause]) -> bool {

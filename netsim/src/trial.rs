@@ -256,6 +256,12 @@ impl Vendor for Operator {
             .with(move |network, _| network.observe(observation));
     }
 
+    fn came_online_since(&self, host: &Name, since: Instant) -> bool {
+        let host = host.clone();
+        self.fabric
+            .with(move |network, _| network.has_seen_since(&host, Word::Online, since))
+    }
+
     fn now(&self) -> Instant {
         self.fabric.now()
     }

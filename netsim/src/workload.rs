@@ -67,8 +67,15 @@ impl Workload {
     async fn stream(&self, desk: &Desk, number: u32) {
         let mut dice = desk.dice(number);
         let begun = Instant::now();
+        let begun_at = desk.vendor.now();
         let word = match self.carry(desk, &mut dice).await {
             Ok(()) => {
+                // Opened while it was online, so that this is another connection.
+                if desk.vendor.came_online_since(&desk.host, begun_at) {
+                    let detail = number.to_string();
+                    desk.vendor
+                        .observe(&desk.host, Word::StreamResumed, &detail);
+                }
                 let bytes = u64::try_from(self.bytes).unwrap_or(u64::MAX);
                 desk.measure(Reading::Carried {
                     bytes: bytes.saturating_mul(2),
@@ -146,6 +153,9 @@ pub trait Vendor: Send + Sync {
 
     /// Notes what was seen of an agent.
     fn observe(&self, host: &Name, word: Word, detail: &str);
+
+    /// Whether an agent came online after a moment.
+    fn came_online_since(&self, host: &Name, since: time::Instant) -> bool;
 
     /// How long the run has been going on.
     fn now(&self) -> time::Instant;

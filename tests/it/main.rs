@@ -10,5 +10,6 @@ mod observed;
 mod operator;
 mod outbound;
 mod reconnect;
+mod resume;
 mod streams;
 mod tls;

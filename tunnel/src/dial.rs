@@ -361,7 +361,13 @@ impl Route {
         };
         let hello = self.hello.clone();
         let answer = connection
-            .introduce(relay, hello, self.key.take().as_ref(), &self.turn, self.hold)
+            .introduce(
+                relay,
+                hello,
+                self.key.take().as_ref(),
+                &self.turn,
+                self.hold,
+            )
             .await?;
         match answer {
             Answer::Welcome(welcome) => Ok((connection, welcome)),

@@ -443,7 +443,9 @@ impl DriverParts {
         let own = |state: &mut State| !state.is_bulk(self.connection) && state.waiting.is_some();
         let until = self.shared.look(|state| {
             let waiting = state.waiting.as_ref();
-            waiting.filter(|_| !state.is_bulk(self.connection)).map(|waiting| waiting.until)
+            waiting
+                .filter(|_| !state.is_bulk(self.connection))
+                .map(|waiting| waiting.until)
         });
         let Some(until) = until else { return };
         let successor = self.shared.is_told(|state| (!own(state)).then_some(()));

@@ -158,6 +158,13 @@ impl Network {
         std::mem::take(&mut self.trace)
     }
 
+    /// Whether something was observed of a host after a moment.
+    pub fn has_seen_since(&self, host: &Name, word: Word, since: Instant) -> bool {
+        let latest = self.trace.observations.iter().rev();
+        let mut latest = latest.take_while(|one| one.at > since);
+        latest.any(|one| one.word == word && one.host.as_ref() == Some(host))
+    }
+
     /// Adds an observation of what runs on the hosts.
     pub fn observe(&mut self, observation: Observation) {
         self.trace.observations.push(observation);

@@ -371,6 +371,11 @@ impl Vendor for Relays {
         self.sim.observe(Some(host), word, detail);
     }
 
+    fn came_online_since(&self, host: &Name, since: Instant) -> bool {
+        self.sim
+            .with_network(|network| network.has_seen_since(host, Word::Online, since))
+    }
+
     fn now(&self) -> Instant {
         self.sim.now()
     }
@@ -394,7 +399,9 @@ fn sessions(relay: &Node, environments: &Environments) -> BTreeMap<Name, String>
     let live = relay.registry().live_agents();
     let environments = locked(environments);
     // One that waits for its agent is in nobody's use.
-    let connected = live.into_iter().filter(|agent| agent.session.is_connected());
+    let connected = live
+        .into_iter()
+        .filter(|agent| agent.session.is_connected());
     let sessions = connected.filter_map(|agent| {
         let host = environments.get(&agent.environment)?;
         Some((host.clone(), agent.session.id().to_string()))

@@ -449,7 +449,9 @@ impl State {
     /// Has everybody who drives a connection look whether it is still the session's.
     fn leave_drivers(&mut self) {
         self.driver.wake();
-        self.bulk_drivers.drain(..).for_each(|mut driver| driver.wake());
+        self.bulk_drivers
+            .drain(..)
+            .for_each(|mut driver| driver.wake());
         wake(&mut self.lane_opener_waker);
         std::mem::take(&mut self.lane_wakers)
             .into_values()
