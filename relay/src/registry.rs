@@ -265,8 +265,8 @@ impl Registry {
         self.note_change();
     }
 
-    /// Changes whenever a session has come or gone, or its connection has: for who would otherwise have to look
-    /// again and again.
+    /// Changes whenever a session has come or gone, or its connection has: for who would
+    /// otherwise have to look again and again.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

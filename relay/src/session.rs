@@ -29,18 +29,21 @@ use wire::{
     id::{Epoch, SessionId},
     key::Secret,
     limits::{BULK_LANES_MAX, HANDSHAKE_TIMEOUT, OPEN_BYTES_MAX},
-    message::{FiguresRequest, control::Message},
     transport::Transport,
 };
 
 use crate::{
     control::{Admitted, AgentCredential, AgentHello, Control, Principal},
     farewell::Farewells,
-    limits::{AGENT_FIGURES_INTERVAL, HANDSHAKES_MAX},
+    limits::HANDSHAKES_MAX,
     metrics::{Direction, Doorway, Metrics, Origin, Resumed, Role, StreamGuard},
-    registry::{AgentFacts, LiveAgent, Registration, Registry},
+    registry::{AgentFacts, LiveAgent, Registry},
     tasks::Tasks,
 };
+
+mod listen;
+
+use listen::{figures_request, serve_agent};
 
 /// Serves every session of this node.
 #[derive(Debug)]
@@ -572,35 +575,4 @@ enum Failed {
     /// It broke off, or speaks something else.
     #[error("{0}")]
     Broken(String),
-}
-
-fn figures_request() -> Message {
-    let interval = AGENT_FIGURES_INTERVAL.as_millis();
-    Message::FiguresRequest(FiguresRequest {
-        interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
-    })
-}
-
-/// Listens to an agent until its session is over.
-async fn serve_agent(session: &Session, registration: &Registration) -> tunnel::Closed {
-    let listen = async {
-        while let Some(message) = session.recv_control().await {
-            match message {
-                Message::AgentReport(report) => registration.report(report),
-                Message::AgentFigures(figures) => registration.figures(figures),
-                Message::ReconnectWindow(_)
-                | Message::FiguresRequest(_)
-                | Message::BulkLaneRequest(_) => {
-                    debug!("an agent sent what a relay sends");
-                }
-            }
-        }
-    };
-    let refuse = async {
-        while let Some(incoming) = session.accept().await {
-            incoming.reject(ResetCode::BadRequest, "an agent opens no streams");
-        }
-    };
-    tokio::join!(listen, refuse);
-    session.closed().await
 }

@@ -46,7 +46,7 @@ async fn shown(site: &Site) -> BTreeMap<String, Family> {
 }
 
 /// What nothing here brings about, and where else it is tested.
-const ELSEWHERE: [(&str, &str); 11] = [
+const ELSEWHERE: [(&str, &str); 14] = [
     (
         "sternline_environment_agent_docker_up",
         "relay::metrics::environment",
@@ -67,8 +67,11 @@ const ELSEWHERE: [(&str, &str); 11] = [
         "tests::it::tls",
     ),
     ("sternline_relay_panics_total", "relay::metrics"),
+    ("sternline_relay_resumes_total", "tests::it::resume"),
     ("sternline_relay_session_queue_bytes", "relay::metrics"),
     ("sternline_relay_sessions_stalled", "relay::metrics"),
+    ("sternline_relay_sessions_waiting", "relay::registry"),
+    ("sternline_relay_sessions_waiting_bytes", "relay::registry"),
     ("sternline_relay_store_failures_total", "tests::it::disk"),
 ];
 

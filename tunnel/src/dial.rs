@@ -5,7 +5,7 @@ use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rustls::{RootCertStore, pki_types::ServerName};
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_rustls::TlsConnector;
 use wire::{
     handshake::{Answer, EXPORTER_LABEL, Hello, Welcome},
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     crypto::KeyPair,
-    handshake::Connection,
+    handshake::{Connection, Turn},
     quic,
     session::Session,
     tls::{self, SeenCertificate},
@@ -205,7 +205,7 @@ pub async fn dial_counting(
         })
         .collect();
     let mut worst = None;
-    let turn = Arc::new(Semaphore::new(1));
+    let turn = Turn::after(options.hold);
     let mut attempts: JoinSet<Result<Dialled, DialError>> = JoinSet::new();
     let mut routes = routes.into_iter();
     let mut next_at = Instant::now();
@@ -269,7 +269,7 @@ pub fn dial_bulk(
     credential: &Credential,
     dialled: &Dialled,
 ) -> impl Future<Output = Result<bool, DialError>> + Send + use<> {
-    let turn = Arc::new(Semaphore::new(1));
+    let turn = Turn::after(Duration::ZERO);
     let way = (dialled.address.clone(), dialled.transport);
     let mut route = Route::new(world, options, credential, (way, &turn));
     route.hello.bulk_lane_of = Some(dialled.session.id());
@@ -296,9 +296,8 @@ struct Route {
     key: Option<KeyPair>,
     seen: SeenCertificate,
     resume: Option<Session>,
-    hold: Duration,
     /// Whose hello the relay hears; shared by all routes of one dial.
-    turn: Arc<Semaphore>,
+    turn: Turn,
 }
 
 impl Route {
@@ -306,7 +305,7 @@ impl Route {
         world: &World,
         options: &DialOptions,
         credential: &Credential,
-        ((address, transport), turn): ((RelayAddress, Transport), &Arc<Semaphore>),
+        ((address, transport), turn): ((RelayAddress, Transport), &Turn),
     ) -> Self {
         let (shown, key) = credential.shown();
         let hello = Hello {
@@ -327,8 +326,7 @@ impl Route {
             key,
             seen: SeenCertificate::default(),
             resume: options.resume.clone(),
-            hold: options.hold,
-            turn: Arc::clone(turn),
+            turn: turn.clone(),
         }
     }
 
@@ -361,13 +359,7 @@ impl Route {
         };
         let hello = self.hello.clone();
         let answer = connection
-            .introduce(
-                relay,
-                hello,
-                self.key.take().as_ref(),
-                &self.turn,
-                self.hold,
-            )
+            .introduce(relay, hello, self.key.take().as_ref(), &self.turn)
             .await?;
         match answer {
             Answer::Welcome(welcome) => Ok((connection, welcome)),

@@ -44,6 +44,25 @@ enum Link {
     Quic(Box<QuicLink>),
 }
 
+/// When a hello may be sent. Routes that are tried side by side share one, as clones: the
+/// relay hears one hello at a time, and none after a welcome, because a second session would
+/// supersede the first.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    one: Arc<Semaphore>,
+    /// A connection must have held for so long before, at most half of
+    /// [`HANDSHAKE_TIMEOUT`]: who has another one would see this one last before it moves.
+    hold: Duration,
+}
+
+impl Turn {
+    /// A turn that has not come yet.
+    pub fn after(hold: Duration) -> Self {
+        let one = Arc::new(Semaphore::new(1));
+        Self { one, hold }
+    }
+}
+
 /// Why a handshake failed at this end.
 #[derive(Debug, Error)]
 pub enum ConnectionError {
@@ -109,12 +128,7 @@ impl Connection {
 
     /// The dialler's half: who the other end is, then who this one is.
     ///
-    /// Routes that are tried side by side share `turn`, a semaphore of one permit:
-    /// the relay hears one hello at a time, and none after a welcome, because a
-    /// second session would supersede the first.
-    ///
-    /// The hello is held back for `hold`, at most half of [`HANDSHAKE_TIMEOUT`]: who has
-    /// another connection would see this one last before it moves.
+    /// The hello waits for its [`Turn`].
     ///
     /// # Errors
     ///
@@ -124,16 +138,15 @@ impl Connection {
         relay: Option<PublicKey>,
         hello: Hello,
         key: Option<&KeyPair>,
-        turn: &Semaphore,
-        hold: Duration,
+        turn: &Turn,
     ) -> Result<Answer, ConnectionError> {
         let handshake = DiallerHandshake::new(self.exporter, relay, hello);
         let challenge = self.recv().await?;
         let sign = key.map(|key| |message: &[u8]| key.sign(message));
         let sign = sign.as_ref().map(|sign| sign as wire::handshake::Sign<'_>);
         let hello = handshake.handle_challenge(&challenge, &verify, sign)?;
-        tokio::time::sleep(hold.min(HANDSHAKE_TIMEOUT / 2)).await;
-        let turn = turn.acquire().await.map_err(io::Error::other)?;
+        tokio::time::sleep(turn.hold.min(HANDSHAKE_TIMEOUT / 2)).await;
+        let turn = turn.one.acquire().await.map_err(io::Error::other)?;
         self.send(&hello).await?;
         let answer = handshake.handle_answer(&self.recv().await?)?;
         if matches!(answer, Answer::Welcome(_)) {

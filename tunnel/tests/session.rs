@@ -156,6 +156,9 @@ fn options(port: u16, transport: Transport, identity: &KeyPair) -> DialOptions {
         trust: Trust::Identity(identity.public()),
         software: "test".into(),
         instance: InstanceId::from_bytes([3; 16]),
+        resume_window: Duration::ZERO,
+        resume: None,
+        hold: Duration::ZERO,
     }
 }
 

@@ -148,6 +148,8 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
+    use tunnel::World;
+
     use super::*;
 
     fn next(better: &Better, now: Instant) -> Duration {
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn tries_become_rarer_while_they_fail_and_never_end() {
-        let (mut upgrade, now) = (Upgrade::default(), Instant::now());
+        let (mut upgrade, now) = (Upgrade::default(), World::real().clock.now());
         let pauses: Vec<Duration> = (0..10)
             .map(|_| next(&upgrade.note_failed(now), now))
             .collect();
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_lost_soon_after_the_move_makes_the_next_try_later() {
-        let (mut upgrade, now) = (Upgrade::default(), Instant::now());
+        let (mut upgrade, now) = (Upgrade::default(), World::real().clock.now());
 
         upgrade.note_moved(now);
         upgrade.note_lost(now + PROVEN_AFTER / 2);

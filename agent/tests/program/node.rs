@@ -38,6 +38,7 @@ fn parts(world: World, state: &StateDir, token: Option<EnrolToken>) -> (Parts, K
         world,
         state: state.clone(),
         start,
+        resume_window: wire::limits::RESUME_WINDOW,
         transport: Some(Transport::Ws),
         docker_socket: "/docker.sock".into(),
         policy: PolicyInForce::for_ever(Policy::default()),

@@ -49,6 +49,7 @@ impl Presence for Live {
         locked(&self.online)
             .contains(&environment)
             .then(|| SessionView {
+                is_connected: true,
                 transport: Transport::Quic,
                 rtt: Some(Duration::from_millis(3)),
                 connected_since: Timestamp::UNIX_EPOCH,

@@ -245,7 +245,7 @@ impl Site {
             instance: InstanceId::from_bytes([3; 16]),
             resume_window: wire::limits::RESUME_WINDOW,
             resume: None,
-            hold: std::time::Duration::ZERO,
+            hold: Duration::ZERO,
         };
         let credential = Credential::Enrol {
             secret: token.secret,
