@@ -55,7 +55,7 @@ Every option but --token and --config is also a key of the configuration file
 (docker_socket = \"…\") and a variable (STERNLINE_AGENT_DOCKER_SOCKET). An option wins
 over a variable, a variable over the file.
 
-SIGHUP reads the policy file again at once. Exit codes: 0 stopped in order, 74 the
+SIGHUP reads the policy file again and tries the relay at once. Exit codes: 0 stopped in order, 74 the
 state directory cannot be used, 78 something must be corrected before another start
 (configuration, policy, token).";
 

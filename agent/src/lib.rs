@@ -5,8 +5,8 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`file`], [`strict_toml`], [`host`], [`figures`], [`clock`], [`watched`], [`version`] |
-//! | 1 | [`state_dir`], [`policy`], [`token`], [`audit`] |
+//! | 0 | [`file`], [`strict_toml`], [`host`], [`figures`], [`clock`], [`watched`], [`nudge`], [`version`] |
+//! | 1 | [`state_dir`], [`policy`], [`token`], [`audit`], [`netlink`], [`sleep`] |
 //! | 2 | [`config`], [`identity`], [`cli`] |
 //! | 3 | [`enrol`], [`policy_file`], [`sandbox`], [`status`], [`log`] |
 //! | 4 | [`docker`] |
@@ -28,12 +28,15 @@ pub mod identity;
 pub mod log;
 #[path = "../../packaging/manual.rs"]
 pub mod manual;
+pub mod netlink;
 pub mod node;
+pub mod nudge;
 pub mod policy;
 pub mod policy_file;
 pub mod report;
 pub mod run;
 pub mod sandbox;
+pub mod sleep;
 pub mod state_dir;
 pub mod status;
 pub mod strict_toml;

@@ -23,6 +23,7 @@ use crate::{
     figures::Figures,
     host::{Host, Vitals},
     identity::{self, IdentityError},
+    nudge::Nudges,
     policy_file::PolicyInForce,
     state_dir::StateDir,
     status::Board,
@@ -92,6 +93,8 @@ pub struct Parts {
     pub sandbox: String,
     /// Whoever supervises the process.
     pub notifier: Notifier,
+    /// Who calls for a try at once.
+    pub nudges: Nudges,
 }
 
 /// One agent that has not yet begun to run.
@@ -119,6 +122,7 @@ impl Node {
             vitals,
             sandbox,
             notifier,
+            nudges,
         } = parts;
         let first = view::first(&start.identity, &sandbox, &policy.borrow(), &policy_path);
         let figures = Figures::new(world.clock.now());
@@ -166,6 +170,8 @@ impl Node {
             facts,
             is_unsaved: false,
             stop: CancellationToken::new(),
+            nudges,
+            slot: None,
         };
         Self {
             supervisor,

@@ -4,7 +4,7 @@
 //! then the runtime and its threads: a thread that starts before the fence would
 //! stand outside of it.
 
-use std::{io, sync::Arc};
+use std::{io, os::fd::OwnedFd, sync::Arc};
 
 use thiserror::Error;
 use tokio::{
@@ -20,9 +20,12 @@ use crate::{
     config::Settings,
     enrol::Start,
     host::{Host, Vitals},
+    netlink,
     node::{self, BeginError, Node, Parts},
+    nudge::{Nudge, Nudges},
     policy_file::{PolicyFile, PolicyFileError},
     sandbox::{self, Needs, NotEnforced, Sandbox},
+    sleep,
     state_dir::{StateDir, StateDirError},
     status::STATUS_FILE,
     supervisor::TokenRefused,
@@ -78,6 +81,7 @@ struct Prepared {
     policy: PolicyFile,
     sandbox: Sandbox,
     notifier: Notifier,
+    news: io::Result<OwnedFd>,
 }
 
 /// Runs the agent until SIGTERM or SIGINT. To be called while the process has one thread.
@@ -93,6 +97,7 @@ pub fn run(mut settings: Settings, token: TokenSources) -> Result<(), RunError> 
     let world = World::real();
     let start = node::begin(&world, &state, token.read())?;
     let notifier = Notifier::from_environment()?;
+    let news = netlink::open();
     let sandbox = sandbox::apply(&Needs::of(&settings), settings.sandbox)?;
     if sandbox.is_whole() {
         tracing::info!(%sandbox, "outbound only");
@@ -112,6 +117,7 @@ pub fn run(mut settings: Settings, token: TokenSources) -> Result<(), RunError> 
         policy,
         sandbox,
         notifier,
+        news,
     }))
 }
 
@@ -124,11 +130,14 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         policy,
         sandbox,
         notifier,
+        news,
     } = prepared;
     let (audit, audit_writer) = audit::open(state.file(AUDIT_FILE));
     let status_file = state.file(STATUS_FILE);
     // Ready without a session: a relay that is away must not keep the host from booting.
     notifier.ready();
+    let nudges = Nudges::default();
+    let looks = (world.clone(), nudges.clone());
     let node = Node::new(Parts {
         world,
         state,
@@ -143,8 +152,10 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         vitals: Vitals::OfKernel,
         sandbox: sandbox.to_string(),
         notifier,
+        nudges: nudges.clone(),
     });
-    let beside = Beside::begin(policy, node.stop())?;
+    let beside = Beside::begin(policy, nudges, node.stop())?;
+    beside.watch_network(news, looks);
     beside.last.spawn_blocking(|| audit_writer.run());
     let written = node.board();
     let written = written.keep_written(status_file, beside.last_stop.clone());
@@ -166,10 +177,14 @@ struct Beside {
 }
 
 impl Beside {
-    fn begin(policy: PolicyFile, stop: CancellationToken) -> io::Result<Self> {
+    fn begin(policy: PolicyFile, nudges: Nudges, stop: CancellationToken) -> io::Result<Self> {
         let (tasks, look_at_policy) = (TaskTracker::new(), Arc::new(Notify::new()));
         let signals = Signals::new()?;
-        tasks.spawn(hear(signals, look_at_policy.clone(), stop.clone()));
+        tasks.spawn(hear(
+            signals,
+            (look_at_policy.clone(), nudges),
+            stop.clone(),
+        ));
         tasks.spawn(policy.watch(look_at_policy, stop.clone()));
         Ok(Self {
             stop,
@@ -177,6 +192,22 @@ impl Beside {
             last: TaskTracker::new(),
             last_stop: CancellationToken::new(),
         })
+    }
+
+    /// Has whatever changes the way to the relay call for a try at once.
+    fn watch_network(&self, news: io::Result<OwnedFd>, (world, nudges): (World, Nudges)) {
+        let stop = self.stop.clone();
+        self.tasks
+            .spawn(sleep::watch(world.clone(), nudges.clone(), stop.clone()));
+        match news {
+            Ok(news) => {
+                self.tasks.spawn(netlink::watch(news, world, nudges, stop));
+            }
+            Err(error) => tracing::warn!(
+                %error,
+                "changes of this host's network are not heard of: a pause lasts to its end"
+            ),
+        }
     }
 
     async fn finish(self) {
@@ -215,15 +246,23 @@ impl Signals {
     }
 }
 
-/// SIGTERM and SIGINT end the process in order, SIGHUP has the policy read.
-async fn hear(mut signals: Signals, look_at_policy: Arc<Notify>, stop: CancellationToken) {
+/// SIGTERM and SIGINT end the process in order, SIGHUP has the policy read and the relay
+/// tried at once.
+async fn hear(
+    mut signals: Signals,
+    (look_at_policy, nudges): (Arc<Notify>, Nudges),
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            _ = signals.hangup.recv() => look_at_policy.notify_one(),
+            _ = signals.hangup.recv() => {
+                look_at_policy.notify_one();
+                nudges.call(Nudge::Person);
+            }
         }
     }
     tracing::info!("stopping");

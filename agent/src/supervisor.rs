@@ -42,6 +42,7 @@ use crate::{
     figures::{Figures, Telling},
     host::{Host, Vitals},
     identity::{self, Identity, Stage},
+    nudge::{Nudge, Nudges},
     policy_file::PolicyInForce,
     report,
     state_dir::StateDir,
@@ -50,6 +51,7 @@ use crate::{
     work::Work,
 };
 
+mod afresh;
 mod bulk;
 mod ended;
 mod show;
@@ -57,6 +59,7 @@ mod upgrade;
 
 pub use upgrade::Upgrade;
 
+use afresh::or_afresh;
 use bulk::BulkDial;
 use ended::Ended;
 
@@ -118,6 +121,10 @@ pub struct Supervisor {
     /// When that is to be told that this loop goes round: each of its waits is either
     /// ended by this or bounded, so that a loop that hangs is noticed.
     pub pulse: Pulse,
+    /// Who calls for a try at once.
+    pub nudges: Nudges,
+    /// When a relay that leaves has told this agent to come back, from the session's end.
+    pub slot: Option<Duration>,
 }
 
 /// What goes into a report.
@@ -147,6 +154,7 @@ enum Event {
     Facts,
     Figures,
     Lost,
+    Nudge,
     Pulse,
     Stop,
     Tell,
@@ -191,7 +199,9 @@ impl Supervisor {
             let now = self.world.clock.now();
             let pause = backoff.next_delay(now, window, ended.retry, self.world.random_unit());
             self.show_waiting(&ended, pause, &backoff);
-            self.pause(pause).await;
+            if self.pause(pause, ended.retry).await {
+                backoff.on_change();
+            }
         }
         self.notifier.stopping(STOP_WITHIN);
         // Without a connection there is nobody to be told.
@@ -224,7 +234,8 @@ impl Supervisor {
         // Bounded: each route has its timeout, and the next one begins beside it.
         self.notifier.alive();
         let tally = &self.figures.dials;
-        let dial = tunnel::dial_counting(&self.world, &options, &credential, tally);
+        let dial = || tunnel::dial_counting(&self.world, &options, &credential, tally);
+        let dial = or_afresh(&self.nudges, dial);
         let dialled = tokio::select! {
             biased;
             () = self.stop.cancelled() => return None,
@@ -242,18 +253,19 @@ impl Supervisor {
         let session = dialled.session.clone();
         let served = self.serve(dialled, window).await;
         let now = self.world.clock.now();
-        backoff.on_lost(now);
+        backoff.on_lost(now, session.stats().last_heard > began);
         self.upgrade.note_lost(now);
         let lived = now.saturating_duration_since(began);
         let at = clock::timestamp(&self.world);
+        let slot = self.slot.take();
         match served {
             Served::Lost => {
                 self.kept = Some(session);
-                Some(Ended::of_connection(at))
+                Some(Ended::of_connection(at).or_in(slot))
             }
             Served::Closed(closed) => {
                 self.figures.session_ended(&session.stats());
-                Some(Ended::of_session(&closed, lived, at))
+                Some(Ended::of_session(&closed, lived, at).or_in(slot))
             }
             Served::Stopped => {
                 self.figures.session_ended(&session.stats());
@@ -365,6 +377,7 @@ impl Supervisor {
             environment = welcome.environment, epoch = ?welcome.epoch,
             "{}", if dialled.is_resumed { "session resumed" } else { "session opened" }
         );
+        self.nudges.lead_to(remote.ip());
         tracing::debug!(%remote, "relay");
     }
 
@@ -401,6 +414,7 @@ impl Supervisor {
                 () = self.stop.cancelled() => Event::Stop,
                 () = self.pulse.due() => Event::Pulse,
                 _ = figures.tick() => Event::Figures,
+                _ = self.nudges.next() => Event::Nudge,
                 () = telling.due() => Event::Tell,
                 () = self.facts.changed() => Event::Facts,
                 () = bulk.done() => Event::BulkDialled,
@@ -420,13 +434,14 @@ impl Supervisor {
                 Event::Control(None) => control_open = false,
                 Event::Goaway(goaway) => {
                     is_leaving = true;
-                    heed(&goaway, window);
+                    self.slot = Some(heed(&goaway, self.world.random_unit()));
                 }
                 Event::Better(next) => {
                     let moved = self.note_better(&mut better, &dialled, next);
                     dialled = moved.unwrap_or(dialled);
                 }
                 Event::BulkDialled => {}
+                Event::Nudge => session.ask(),
                 Event::BulkWanted => {
                     let (options, credential) = (self.options(), self.credential());
                     bulk.begin(&self.world, &options, &credential, &dialled);
@@ -495,7 +510,8 @@ impl Supervisor {
         true
     }
 
-    async fn pause(&mut self, pause: Option<Duration>) {
+    /// Waits until the next try. True: something has changed, and it is time at once.
+    async fn pause(&mut self, pause: Option<Duration>, retry: Retry) -> bool {
         let elapsed = async {
             match pause {
                 Some(pause) => tokio::time::sleep(pause).await,
@@ -506,8 +522,14 @@ impl Supervisor {
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return,
-                () = &mut elapsed => return,
+                () = self.stop.cancelled() => return false,
+                () = &mut elapsed => return false,
+                nudge = self.nudges.next() => {
+                    // What the relay has said of the next try stands, but for a person.
+                    if nudge == Nudge::Person || retry == Retry::Backoff {
+                        return true;
+                    }
+                }
                 () = self.pulse.due() => {}
             }
             self.notifier.alive();
@@ -533,12 +555,13 @@ fn hear(message: control::Message, window: &mut Duration, telling: &mut Telling)
     }
 }
 
-/// The relay is about to close: streams go on until it does, and the next attempt is
-/// spread over the window that it asks for.
-fn heed(goaway: &Goaway, window: &mut Duration) {
-    let asked = goaway.reconnect_after_ms.saturating_add(goaway.window_ms);
-    *window = (*window).max(Duration::from_millis(asked));
-    tracing::info!(reconnect_within = ?window, drain_ms = goaway.drain_ms, "the relay is leaving");
+/// The relay is about to close: streams go on until it does. Gives when to come back after
+/// that, within what this agent was told.
+fn heed(goaway: &Goaway, random: f64) -> Duration {
+    let within = Duration::from_millis(goaway.window_ms).mul_f64(random);
+    let slot = Duration::from_millis(goaway.reconnect_after_ms).saturating_add(within);
+    tracing::info!(reconnect_in = ?slot, drain_ms = goaway.drain_ms, "the relay is leaving");
+    slot
 }
 
 impl Facts {

@@ -19,6 +19,10 @@ use crate::{
     report,
     results::Results,
     run::Run,
+    storm::{
+        self, StormArgs,
+        crew::{self, CrewArgs},
+    },
 };
 
 /// Measures Sternline beside its peers, and writes the results down.
@@ -49,6 +53,11 @@ enum Command {
     Idle(IdleArgs),
     /// How soon requests go through after the relay was killed and started again
     Reconnect(ReconnectArgs),
+    /// How soon a fleet is back after the relay was killed, next to how fast handshakes go
+    Storm(StormArgs),
+    /// Light agents of a storm, told what to do by lines on standard input
+    #[command(hide = true)]
+    StormCrew(CrewArgs),
     /// Measures ours beside every peer in interleaved rounds, and prints the tables
     Compare {
         #[command(flatten)]
@@ -87,6 +96,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Idle(args) => wait(idle::run(&args, &results)),
         Command::Reconnect(args) => wait(reconnect::run(&args, &results)),
+        Command::Storm(args) => wait(storm::run(&args, &results)),
+        Command::StormCrew(args) => wait(crew::run(&args)),
         Command::All(args) => all(&args, &results, &arguments.global.results),
         Command::Compare { args, write, json } => {
             let run = compare::measure(&args)?;
@@ -117,7 +128,12 @@ fn report(run: &Run, write: bool, results: &Results) -> Result<(), Failure> {
 }
 
 /// What `all` measures besides the comparison.
-const FURTHER: [&[&str]; 3] = [&["callgrind", "--write"], &["idle"], &["reconnect"]];
+const FURTHER: [&[&str]; 4] = [
+    &["callgrind", "--write"],
+    &["idle"],
+    &["reconnect"],
+    &["storm"],
+];
 
 /// One after the other, because they would disturb each other.
 fn all(args: &CompareArgs, results: &Results, folder: &Path) -> Result<(), Failure> {

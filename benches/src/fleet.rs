@@ -4,7 +4,11 @@
 //! Who has been enrolled is kept beside the relay's data directory, so that the next
 //! run dials at once.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -58,7 +62,16 @@ impl Fleet {
     ///
     /// What was kept cannot be read.
     pub fn at(site: &Site, transport: Transport) -> Result<Self, Failure> {
-        let file = site.folder().join("fleet.json");
+        Self::kept(site.folder(), transport)
+    }
+
+    /// The same, where the site is another process's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::at`].
+    pub fn kept(folder: &Path, transport: Transport) -> Result<Self, Failure> {
+        let file = folder.join("fleet.json");
         let (relay, members) = match fs::read(&file) {
             Ok(bytes) => {
                 let kept = serde_json::from_slice(&bytes).context(file.display())?;
@@ -154,6 +167,32 @@ impl Fleet {
                 .spawn(async move { while session.recv_control().await.is_some() {} });
         }
         Ok(())
+    }
+
+    /// So many of its members, from one on, as they dial.
+    ///
+    /// # Errors
+    ///
+    /// There are not as many.
+    pub fn agents(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> Result<Vec<Arc<(DialOptions, Credential)>>, Failure> {
+        let (identity, address) = self.relay.clone().context("nobody is enrolled")?;
+        let members = self.members.get(from..from + count);
+        let members = members.context("too few are enrolled")?;
+        let agent = |member: &Member| {
+            let addresses = vec![address.clone()];
+            let options = options(addresses, identity, self.transport, &member.instance);
+            let credential = Credential::Known {
+                agent_id: member.agent_id,
+                key: KeyPair::from_seed(&member.seed),
+                start_counter: 1,
+            };
+            Arc::new((options, credential))
+        };
+        Ok(members.iter().map(agent).collect())
     }
 
     /// Sessions that have ended although nobody asked them to.

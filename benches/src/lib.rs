@@ -11,7 +11,7 @@
 //! | 0 | [`echo`], [`failure`], [`hot`], [`machine`], [`proc`], [`statistics`] |
 //! | 1 | [`backend`], [`plot`], [`process`], [`results`], [`site`], [`wait`] |
 //! | 2 | [`callgrind`], [`fleet`], [`load`], [`peer`] |
-//! | 3 | [`idle`], [`reconnect`], [`run`] |
+//! | 3 | [`idle`], [`reconnect`], [`run`], [`storm`] |
 //! | 4 | [`compare`], [`figures`] |
 //! | 5 | [`report`] |
 //! | 6 | [`cli`] |
@@ -38,4 +38,5 @@ pub mod results;
 pub mod run;
 pub mod site;
 pub mod statistics;
+pub mod storm;
 pub mod wait;

@@ -1,6 +1,6 @@
 //! A relay as a process of its own on loopback, and agents as processes beside it.
 //!
-//! The data directory may be kept: a fleet that was enrolled once is known again to
+//! A `relay.toml` in the folder is the relay's configuration. The data directory may be kept: a fleet that was enrolled once is known again to
 //! every relay that is started over it.
 
 use std::{
@@ -173,6 +173,11 @@ impl Site {
         }
     }
 
+    /// Where the tunnel is.
+    pub fn tunnel(&self) -> SocketAddr {
+        self.addresses[1]
+    }
+
     fn https(&self) -> SocketAddr {
         self.addresses[0]
     }
@@ -288,7 +293,10 @@ fn serve(binaries: &Path, folder: &Path, addresses: &[SocketAddr]) -> Result<Pro
         return Err(Failure::new("a relay has three addresses"));
     };
     let data_dir = folder.join("data").display().to_string();
-    let arguments = [
+    let config = folder.join("relay.toml");
+    let is_configured = config.exists();
+    let config = config.display().to_string();
+    let mut arguments = vec![
         "serve",
         "--data-dir",
         &data_dir,
@@ -301,6 +309,9 @@ fn serve(binaries: &Path, folder: &Path, addresses: &[SocketAddr]) -> Result<Pro
         "--public-name",
         "localhost",
     ];
+    if is_configured {
+        arguments.extend(["--config", &config]);
+    }
     Program::start(
         &binaries.join("sternline-relay"),
         &arguments,

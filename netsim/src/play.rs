@@ -277,6 +277,13 @@ impl Stage {
                 None => self.relays.start(deed.host).await,
             },
             // The world has done it.
+            (Deed::VpnUp | Deed::VpnDown | Deed::Readdress, _)
+            | (Deed::Suspend, false)
+            | (Deed::Resume, true) => {
+                if let Some(agent) = agent {
+                    agent.tell_of_change();
+                }
+            }
             _ => {}
         }
     }

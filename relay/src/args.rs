@@ -84,7 +84,8 @@ Signals:
   HUP        look at the certificate files now, and not at the next half minute
 
 Exit codes:
-   0  stopped in order
+   0  stopped in order: every stream had finished
+   3  stopped, and streams that had not finished in time were cut
    1  the relay cannot start or run; the last line says why
   64  the command line or the configuration is wrong; every mistake is told";
 

@@ -24,6 +24,7 @@ pub mod client;
 pub mod discover;
 pub mod docker;
 pub mod docker_answer;
+pub mod drain;
 pub mod env;
 pub mod expose;
 pub mod failure;
@@ -103,6 +104,12 @@ pub enum Command {
     ///   sternline-relay expose --list
     #[command(after_long_help = failure::EXIT_CODES_HELP, verbatim_doc_comment)]
     Expose(expose::ExposeArgs),
+    /// Have the relay end in order, as the signal TERM does
+    ///
+    /// It takes nothing new, tells each agent when to come back, and waits for streams until
+    /// its deadline (`drain.timeout`). Whatever supervises it starts it again, if it is to.
+    #[command(after_long_help = failure::EXIT_CODES_HELP)]
+    Drain,
     /// Ask the relay on this host whether it takes sessions
     ///
     /// Prints nothing where it does. Needs no API token; for a container's health check:
@@ -149,6 +156,7 @@ async fn dispatch(command: Command, global: &Global, format: Format) -> Result<E
     match command {
         Command::Docker(args) => return docker::run(args, &access, format).await,
         Command::Forward(args) => return forward::run(args, &access, format).await,
+        Command::Drain => drain::run(&client()?, format).await?,
         Command::Env { command } => env::run(command, &client()?, format).await?,
         Command::Expose(args) => expose::expose(args, &client()?, format).await?,
         Command::Health => unreachable!("done above, without an API token"),

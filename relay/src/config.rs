@@ -10,7 +10,7 @@ mod raw;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{log::Format, tls::TlsSource};
+use crate::{gate::HandshakeRate, log::Format, tls::TlsSource};
 
 pub use self::key::{KEYS, Key};
 use self::raw::Raw;
@@ -48,6 +48,8 @@ pub struct Config {
     pub agent_image: String,
     /// How long a session may be without a connection, at most.
     pub resume_window: Duration,
+    /// How many handshakes a second are taken.
+    pub handshake_rate: HandshakeRate,
     /// How long a drain waits for streams to finish.
     pub drain_timeout: Duration,
     /// Over how long agents spread their next attempt after a drain.

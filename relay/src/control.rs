@@ -4,12 +4,12 @@
 //! [`Presence`], what listens on the relay's host through [`Exposer`], time and
 //! chance through [`Sources`]: nothing here opens a socket or reads a clock.
 
-mod admission;
 mod environment;
 mod error;
 mod exposure;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod hello;
 mod name;
 mod presence;
 mod principal;
@@ -25,6 +25,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 use wire::{
     id::{EnvironmentId, RequestId},
@@ -34,12 +35,12 @@ use wire::{
 use zeroize::Zeroizing;
 
 pub use self::{
-    admission::{Admitted, AgentCredential, AgentHello},
     environment::{
         EnvironmentStatus, EnvironmentView, IssuedToken, TagFilter, WatchedEnvironments,
     },
     error::Error,
     exposure::ExposureView,
+    hello::{Admitted, AgentCredential, AgentHello},
     presence::{Drain, Exposer, Exposure, Presence, SessionView},
     principal::Principal,
     source::Sources,
@@ -92,6 +93,8 @@ pub struct Control {
     /// Taken for as long as an exposure is opened or closed: one at a time, so that
     /// the store and the open ports cannot come to differ.
     exposing: tokio::sync::Mutex<()>,
+    /// Told once an operator has asked for a drain.
+    draining: CancellationToken,
     /// Environments removed since the start: their ids never come back.
     removed: Mutex<BTreeSet<EnvironmentId>>,
 }
@@ -119,6 +122,7 @@ impl Control {
             facts,
             exposures: Mutex::default(),
             exposing: tokio::sync::Mutex::default(),
+            draining: CancellationToken::new(),
             removed: Mutex::default(),
         }
     }
@@ -144,6 +148,19 @@ impl Control {
             facts: self.facts.clone(),
             sessions: self.presence.open_sessions(),
         }
+    }
+
+    /// Has the relay drain and end. Asked again, it drains no faster.
+    pub fn drain(&self, principal: &Principal) {
+        info!(%principal, "drain asked for");
+        self.draining.cancel();
+    }
+
+    /// Waits until somebody asks for a drain.
+    ///
+    /// Cancel safe.
+    pub async fn drain_asked(&self) {
+        self.draining.cancelled().await;
     }
 
     /// Whether the relay can serve requests.

@@ -121,7 +121,8 @@ impl Port {
     async fn lead(&self, tcp: TcpStream) {
         // A socket that is dead already fails at the first byte.
         let _tuned = tunnel::world::tune_tcp(&tcp);
-        let Some(session) = self.registry.session(self.exposure.environment_id) else {
+        let environment = self.exposure.environment_id;
+        let Some(session) = self.registry.session_soon(environment).await else {
             self.metrics.reset(ResetCode::EnvironmentOffline);
             debug!(
                 environment = self.exposure.environment,

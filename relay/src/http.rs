@@ -109,6 +109,7 @@ impl Modify for ApiToken {
 fn documented() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(relay::show))
+        .routes(routes!(relay::drain))
         .routes(routes!(environment::list, environment::add))
         .routes(routes!(environment::show, environment::remove))
         .routes(routes!(environment::issue_token))

@@ -2,6 +2,7 @@
 //!
 //! Modules stand on floors and import downwards only. In floor order:
 
+pub mod admission;
 pub mod id;
 pub mod limits;
 pub mod log;
@@ -18,6 +19,8 @@ pub mod tls;
 
 pub mod config;
 pub mod control;
+
+pub mod gate;
 
 pub mod registry;
 

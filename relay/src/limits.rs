@@ -54,6 +54,10 @@ pub const STORE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a use case waits for a connection to the store.
 pub const STORE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Starts of agents that are written in one transaction at most; each is a row of a hundred
+/// bytes, so that a commit of them takes no longer than one of one.
+pub const STARTS_AT_ONCE_MAX: usize = 200;
+
 /// Connections that read the store beside the one that writes: reads are point
 /// look-ups of microseconds, so a few saturate any disk cache.
 pub const STORE_READERS: u32 = 4;
@@ -97,9 +101,60 @@ pub const FAREWELLS_AT_ONCE: usize = 1_000;
 /// Between two times of telling peers of a former run.
 pub const FAREWELL_PAUSE: Duration = Duration::from_millis(10);
 
-/// Agents that are to come back in a second, where all come at once. A handshake costs
-/// a relay below 1 ms, so that this takes two cores at most.
-pub const RECONNECTS_PER_SECOND: u32 = 2_000;
+/// Handshakes in a second where admission is off: the window is made of them all the same.
+pub const HANDSHAKES_PER_SECOND_ASSUMED: u32 = 2_000;
+
+/// What a handshake costs before any was measured: 1,000 a second and core at
+/// [`PROCESSOR_SHARE`], which a slow core does with a release build.
+pub const HANDSHAKE_COST_GUESS: Duration = Duration::from_micros(950);
+
+/// The part of the processors that handshakes may take, together with what goes on beside
+/// them. Above it a queue would grow by chance alone.
+pub const PROCESSOR_SHARE: f64 = 0.95;
+
+/// Handshakes in a second that a relay takes however slow it seems, so that what was
+/// learnt in a bad moment is unlearnt.
+pub const HANDSHAKE_RATE_MIN: f64 = 20.0;
+
+/// Handshakes in a second beyond which no machine was seen.
+pub const HANDSHAKE_RATE_MAX: f64 = 50_000.0;
+
+/// What is kept beside the rate for who comes by HTTPS, as a part of it: operators.
+pub const OPERATORS_SHARE: f64 = 0.05;
+
+/// Handshakes that may come at once, in time of the rate. Below the head start that a
+/// dialler gives QUIC (300 ms): one that waited longer would be dialled beside.
+pub const ADMISSION_BURST: Duration = Duration::from_millis(100);
+
+/// The same for a slow relay, in handshakes.
+pub const ADMISSION_BURST_MIN: f64 = 16.0;
+
+/// What the advertised window fills of the rate: chance makes bursts, and none shall be
+/// sent away for them.
+pub const WINDOW_LOAD: f64 = 0.98;
+
+/// What times that are given out fill of what is left of the rate, for the same reason.
+pub const CALENDAR_LOAD: f64 = 0.97;
+
+/// The earliest time that who is sent away is told: an agent waits as long anyway.
+pub const SLOT_MIN: Duration = Duration::from_millis(250);
+
+/// The latest, where the advertised window is shorter: no agent believes a longer one.
+pub const SLOT_MAX: Duration = wire::backoff::SLOT_CAP;
+
+/// How often the cost of handshakes is looked at.
+pub const CALIBRATE_EVERY: Duration = Duration::from_millis(250);
+
+/// Connections that were sent away and are kept until their peer has read why, or
+/// [`LINGER`] is over: closing at once would have the kernel take back what was written.
+pub const LINGERING_MAX: usize = 1_024;
+
+/// See [`LINGERING_MAX`].
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// For how long after its start a relay believes that the agents of its store are about
+/// to come, where its window is shorter.
+pub const RETURN_TIME: Duration = Duration::from_secs(30);
 
 /// How often agents are told of another window to come back in, if it is another.
 pub const RECONNECT_WINDOW_TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -111,7 +166,19 @@ pub const RECONNECT_WINDOW_MIN: Duration = Duration::from_secs(1);
 pub const RECONNECT_WINDOW_TOLD_AT_ONCE: usize = 256;
 
 /// Over how long agents spread their next attempt after a drain unless configured.
-pub const RECONNECT_WINDOW: Duration = Duration::from_secs(5);
+pub const RECONNECT_WINDOW: Duration = Duration::from_secs(1);
+
+/// When the first of them is told to come back after a drain: a relay that is restarted
+/// listens again by then, and who comes earlier comes in vain.
+pub const RESTART_TIME: Duration = Duration::from_millis(500);
+
+/// How long a request for an environment waits that may be on its way back from a restart,
+/// unless all agents together take longer.
+pub const RETURN_WAIT: Duration = Duration::from_secs(15);
+
+/// The longest: whoever opens a stream hears the true reason before its own timeout
+/// ([`OPEN_TIMEOUT`](wire::limits::OPEN_TIMEOUT)).
+pub const RETURN_WAIT_MAX: Duration = Duration::from_secs(27);
 
 /// How long a request on the metrics listener may take in all.
 pub const METRICS_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,8 +2,9 @@
 //!
 //! Nobody who is slow, silent or hostile holds up another: a handshake has its own
 //! task, [`HANDSHAKE_TIMEOUT`] from the accepted socket to the welcome, and one of a
-//! bounded number of permits. Where those are gone, newcomers are turned away at
-//! once, and counted.
+//! bounded number of permits. Before that, the [`gate`](crate::gate) says whether there is
+//! time for one. Where there is none, or no permit, newcomers are turned away at once,
+//! before any cryptography, and counted; over TCP they are told when to come back.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -13,10 +14,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -28,10 +26,11 @@ use tunnel::{
 use wire::{handshake::EXPORTER_LABEL, limits::HANDSHAKE_TIMEOUT, transport::Transport};
 
 use crate::{
+    admission::{Door as Gateway, Verdict},
     limits::{ACCEPT_PAUSE, HANDSHAKES_MAX, HTTPS_CONNECTIONS_MAX},
     metrics::Doorway,
-    session::{Sessions, Stay},
-    tunnel_path::{self, RemoteAddr, TlsExporter},
+    session::{Sessions, Stay, Visit},
+    tunnel_path::{self, ForOperators, RemoteAddr, TlsExporter},
 };
 
 /// Serves WebSockets on the tunnel's TCP port until told to stop. Sessions that are
@@ -45,12 +44,23 @@ pub async fn run_tunnel_tcp(
     let permits = slots(&sessions, Doorway::TunnelTcp, HANDSHAKES_MAX);
     let acceptor = TlsAcceptor::from(tls);
     while let Some((tcp, remote)) = accept(&sessions, &listener, &stop).await {
-        let Some(permit) = permit(&sessions, &permits) else {
-            continue;
+        let (permit, tcp) = match permit(&sessions, &permits) {
+            None => {
+                sessions.gate().send_away(tcp, sessions.gate().book());
+                continue;
+            }
+            Some(permit) => match sessions.gate().arrive(Gateway::Tunnel) {
+                Verdict::Later(slot) => {
+                    sessions.gate().send_away(tcp, slot);
+                    continue;
+                }
+                _ => (permit, tcp),
+            },
         };
         let (guests, acceptor) = (Arc::clone(&sessions), acceptor.clone());
+        let visit = visit(&sessions, remote);
         let arrive = async move {
-            let accepted_at = Instant::now();
+            guests.gate().began(visit.accepted_at);
             let switch = async {
                 let (tls, exporter) = accept_tls(&acceptor, tcp)
                     .await
@@ -65,9 +75,7 @@ pub async fn run_tunnel_tcp(
                 ))
             };
             let connection = under_deadline(&guests, remote, switch).await?;
-            guests
-                .shake_hands(connection, remote, accepted_at.into_std(), permit)
-                .await
+            guests.shake_hands(connection, visit, permit).await
         };
         sessions.spawn_visit(Box::pin(arrive));
     }
@@ -111,10 +119,15 @@ pub async fn run_tunnel_quic(
             }
             continue;
         }
+        if sessions.gate().arrive(Gateway::TunnelQuic) == Verdict::Refuse {
+            incoming.refuse();
+            continue;
+        }
         let (guests, secret) = (Arc::clone(&sessions), secret.clone());
+        let remote = incoming.remote_address();
+        let visit = visit(&sessions, remote);
         let arrive = async move {
-            let accepted_at = Instant::now();
-            let remote = incoming.remote_address();
+            guests.gate().began(visit.accepted_at);
             let connect = async {
                 let failed = |error| ("quic_error", error);
                 let (connecting, farewell) =
@@ -125,9 +138,7 @@ pub async fn run_tunnel_quic(
             };
             let (connection, farewell) = under_deadline(&guests, remote, connect).await?;
             let place = guests.farewells().keep(remote, farewell);
-            let stay = guests
-                .shake_hands(connection, remote, accepted_at.into_std(), permit)
-                .await?;
+            let stay = guests.shake_hands(connection, visit, permit).await?;
             let stay: Stay = Box::pin(async move {
                 let _place = place;
                 stay.await;
@@ -156,9 +167,16 @@ pub async fn run_https(
         let Some(permit) = permit(&sessions, &permits) else {
             continue;
         };
+        let verdict = sessions.gate().arrive(Gateway::Https);
+        if verdict == Verdict::Refuse {
+            // Without a word: what stands between reads HTTP, if anything.
+            continue;
+        }
         let (guests, acceptor) = (Arc::clone(&sessions), acceptor.clone());
         let (router, stop) = (router.clone(), stop.clone());
+        let came = visit(&sessions, remote).accepted_at;
         sessions.tasks().spawn(async move {
+            guests.gate().began(came);
             let switch = async {
                 accept_tls(&acceptor, tcp)
                     .await
@@ -166,12 +184,16 @@ pub async fn run_https(
             };
             // Boxed: the connection may last, and what its handshake needs shall not.
             let switched = Box::pin(under_deadline(&guests, remote, switch)).await;
+            if switched.is_some() {
+                guests.gate().finished();
+            }
             if let Some((tls, exporter)) = switched {
                 let door = Door {
                     sessions: guests,
                     router,
                     remote: RemoteAddr(remote),
                     exporter,
+                    for_operators: ForOperators(verdict == Verdict::AdmitOperator),
                 };
                 door.serve(tls, &stop).await;
             }
@@ -186,6 +208,7 @@ struct Door {
     router: Router,
     remote: RemoteAddr,
     exporter: TlsExporter,
+    for_operators: ForOperators,
 }
 
 impl Door {
@@ -195,6 +218,7 @@ impl Door {
             router,
             remote,
             exporter,
+            for_operators,
         } = self;
         let counted = Arc::clone(&sessions);
         let router = TowerToHyperService::new(router);
@@ -202,7 +226,9 @@ impl Door {
             let (sessions, router) = (Arc::clone(&sessions), router.clone());
             async move {
                 if request.uri().path() == TUNNEL_PATH {
-                    return Ok(tunnel_path::answer(&sessions, request, remote, exporter));
+                    let answer =
+                        tunnel_path::answer(&sessions, request, remote, exporter, for_operators);
+                    return Ok(answer);
                 }
                 request.extensions_mut().insert(remote);
                 request.extensions_mut().insert(exporter);
@@ -301,7 +327,17 @@ async fn under_deadline<T>(
         Ok(Err(failed)) => failed,
         Err(_) => ("handshake_timeout", io::ErrorKind::TimedOut.into()),
     };
+    sessions.gate().finished();
     sessions.metrics().refused(reason);
     debug!(%remote, reason, %error, "connection dropped");
     None
+}
+
+/// Somebody who has just come by one of the tunnel's own ports.
+fn visit(sessions: &Sessions, remote: SocketAddr) -> Visit {
+    Visit {
+        remote,
+        accepted_at: sessions.world().clock.now(),
+        is_for_operators: false,
+    }
 }

@@ -30,7 +30,7 @@ use self::{
 };
 pub use self::{
     environment::{EnvironmentRow, SessionRow, render_environments},
-    live::{Doorway, Reading, SessionSums},
+    live::{Admissions, Doorway, Reading, SessionSums},
     service::{ExposureGuard, ReloadOutcome},
     session::{Resumed, Role, SessionGuard},
     stream::{Direction, Origin, StreamGuard},

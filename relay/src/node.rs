@@ -24,6 +24,7 @@ use crate::{
     control::{Control, Parts, RelayFacts},
     expose::Exposures,
     farewell::Farewells,
+    gate::{Gate, HandshakeRate},
     metrics::{Metrics, Reading},
     registry::Registry,
     session::{SessionParts, Sessions},
@@ -64,6 +65,8 @@ pub struct NodeParts {
     /// How long a session may be without a connection, at most; zero: it ends with its
     /// connection.
     pub resume_window: Duration,
+    /// How many handshakes a second are taken.
+    pub handshake_rate: HandshakeRate,
     /// Whether what serves peers is cut off when [`Running`] is dropped, as if the process
     /// had been killed. A process that ends needs none of it, and it has a price
     /// ([`tasks`](crate::tasks)).
@@ -75,6 +78,7 @@ pub struct NodeParts {
 pub struct Node {
     control: Arc<Control>,
     exposures: Arc<Exposures>,
+    gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     sessions: Arc<Sessions>,
@@ -84,7 +88,8 @@ impl Node {
     /// Puts the parts together. Nothing runs yet.
     pub fn build(parts: NodeParts) -> Self {
         let NodeParts { world, metrics, .. } = parts;
-        let registry = Registry::new(world.clone(), metrics.clone());
+        let gate = Gate::new(world.clone(), metrics.clone(), parts.handshake_rate);
+        let registry = Registry::new(world.clone(), metrics.clone(), gate.clone());
         let exposures = Exposures::new(world.clone(), registry.clone(), metrics.clone());
         let facts = RelayFacts {
             version: VERSION,
@@ -106,6 +111,7 @@ impl Node {
             world,
             control: control.clone(),
             registry: registry.clone(),
+            gate: gate.clone(),
             metrics: metrics.clone(),
             identity: parts.identity,
             generation: parts.generation,
@@ -118,6 +124,7 @@ impl Node {
         let node = Self {
             control,
             exposures,
+            gate,
             metrics,
             registry,
             sessions,
@@ -131,10 +138,14 @@ impl Node {
         let registry = Arc::downgrade(&self.registry);
         let exposures = Arc::downgrade(&self.exposures);
         let control = Arc::downgrade(&self.control);
+        let gate = Arc::downgrade(&self.gate);
         self.metrics.at_scrape(move || {
             let mut reading = Reading::default();
             if let Some(registry) = registry.upgrade() {
                 registry.fill_reading(&mut reading);
+                if let Some(gate) = gate.upgrade() {
+                    reading.admissions = gate.reading(registry.agents_expected());
+                }
             }
             let listening = exposures.upgrade().map(|open| open.listening());
             let waiting = control.upgrade().map(|control| control.waiting_exposures());

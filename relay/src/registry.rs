@@ -8,7 +8,10 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,10 +28,12 @@ use wire::{
 };
 
 use crate::{
+    admission::Fleet,
     control::{Drain, Presence, SessionView},
+    gate::Gate,
     limits::{
         ABSENCES_MAX, RECONNECT_WINDOW_MIN, RECONNECT_WINDOW_TOLD_AT_ONCE,
-        RECONNECT_WINDOW_TOLD_EVERY, RECONNECTS_PER_SECOND,
+        RECONNECT_WINDOW_TOLD_EVERY, RESTART_TIME, RETURN_TIME, RETURN_WAIT, RETURN_WAIT_MAX,
     },
     metrics::{Metrics, Reading, Role, SessionGuard},
 };
@@ -42,7 +47,12 @@ pub use watcher::Watcher;
 pub struct Registry {
     world: World,
     metrics: Arc<Metrics>,
+    gate: Arc<Gate>,
     live: Mutex<Live>,
+    /// How many agents there are, the absent who are expected included; as of the last count.
+    expected: AtomicU32,
+    /// Until when all agents of the store are believed to be on their way.
+    returning_until: Mutex<Option<Instant>>,
     /// How often a session has come or gone.
     changes: watch::Sender<u64>,
     watcher: Arc<Watcher>,
@@ -139,12 +149,15 @@ enum Entry {
 
 impl Registry {
     /// A registry without sessions.
-    pub fn new(world: World, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(world: World, metrics: Arc<Metrics>, gate: Arc<Gate>) -> Arc<Self> {
         let changes = watch::Sender::new(0);
         let watcher = Watcher::new(metrics.clone(), changes.clone());
         Arc::new(Self {
             world,
             metrics,
+            gate,
+            expected: AtomicU32::new(0),
+            returning_until: Mutex::default(),
             live: Mutex::default(),
             changes,
             watcher: Arc::new(watcher),
@@ -188,8 +201,13 @@ impl Registry {
             guard,
         });
         let superseded = live.agents.insert(environment, agent);
+        let here = u32::try_from(live.agents.len()).unwrap_or(u32::MAX);
         let absence = live.absences.remove(&environment);
         drop(live);
+        if here >= self.expected.load(Ordering::Relaxed) {
+            // Everybody is back: who leaves from now on is away.
+            *self.returning() = None;
+        }
         self.note_change();
         let now = self.world.clock.now();
         let gap = match (&superseded, absence) {
@@ -293,8 +311,86 @@ impl Registry {
 
     /// Over how long all agents would have to spread to come back in good order.
     pub fn reconnect_window(&self) -> Duration {
-        let agents = u32::try_from(self.live().agents.len()).unwrap_or(u32::MAX);
-        Duration::from_secs(agents.into()) / RECONNECTS_PER_SECOND
+        self.gate.window(self.agents_expected())
+    }
+
+    /// Agents that are here, or on their way.
+    pub fn agents_expected(&self) -> u32 {
+        let here = u32::try_from(self.live().agents.len()).unwrap_or(u32::MAX);
+        here.max(self.expected.load(Ordering::Relaxed))
+    }
+
+    /// Who is still to come.
+    pub fn fleet(&self) -> Fleet {
+        let here = u32::try_from(self.live().agents.len()).unwrap_or(u32::MAX);
+        let expected = self.agents_expected();
+        Fleet {
+            missing: expected.saturating_sub(here),
+            window: self.gate.window(expected),
+        }
+    }
+
+    /// The relay has just started, and so many agents are known to it: they are on their way.
+    pub fn expect_back(&self, agents: u32) {
+        self.expected.store(agents, Ordering::Relaxed);
+        let within = RETURN_TIME.max(2 * self.gate.window(agents));
+        let until = self.world.clock.now() + within;
+        let here = u32::try_from(self.live().agents.len()).unwrap_or(u32::MAX);
+        if here < agents {
+            *self.returning() = Some(until);
+        }
+    }
+
+    /// The session that reaches an environment; waits for it, bounded, where the relay has
+    /// just started and not everybody is back.
+    pub async fn session_soon(&self, environment: EnvironmentId) -> Option<Session> {
+        let mut changes = self.changes();
+        let waiting = async {
+            loop {
+                if let Some(session) = self.session(environment) {
+                    return Some(session);
+                }
+                // Nobody is on the way any more.
+                self.returning_until()?;
+                changes.changed().await.ok()?;
+            }
+        };
+        let now = self.world.clock.now();
+        let until = self.returning_until().unwrap_or(now);
+        let longest = RETURN_WAIT.max(self.reconnect_window() * 5 / 4);
+        let longest = longest.min(RETURN_WAIT_MAX);
+        let within = until.saturating_duration_since(now).min(longest);
+        // Looked at once even where there is nothing to wait for.
+        tokio::time::timeout(within, waiting).await.ok().flatten()
+    }
+
+    /// Until when agents may still be on their way back from a relay that has restarted;
+    /// `None`: that time is over.
+    pub fn returning_until(&self) -> Option<Instant> {
+        let now = self.world.clock.now();
+        self.returning().filter(|until| now < *until)
+    }
+
+    fn returning(&self) -> MutexGuard<'_, Option<Instant>> {
+        let returning = self.returning_until.lock();
+        returning.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts who is here, and who has been until a while ago. Right after a start it keeps
+    /// to what the store said.
+    fn count_expected(&self) {
+        if self.returning_until().is_some() {
+            return;
+        }
+        let now = self.world.clock.now();
+        let live = self.live();
+        let is_late =
+            |absence: &&Absence| now.saturating_duration_since(absence.since) < RETURN_TIME;
+        let absent = live.absences.values().filter(is_late).count();
+        let count = live.agents.len() + absent;
+        drop(live);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.expected.store(count, Ordering::Relaxed);
     }
 
     /// Tells agents that are connected when the window has become another one than
@@ -308,6 +404,7 @@ impl Registry {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RECONNECT_WINDOW_TOLD_EVERY) => {}
             }
+            self.count_expected();
             let window = self.reconnect_window();
             if !is_another_window(told, window) {
                 continue;
@@ -417,6 +514,18 @@ impl Drop for Registration {
     }
 }
 
+/// Asks to come back so long after the session's end, within that window.
+fn goaway(after: Duration, window: Duration, serve_for: Duration) -> Goaway {
+    let milliseconds =
+        |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 2);
+    Goaway {
+        reconnect_after_ms: milliseconds(after),
+        window_ms: milliseconds(window),
+        drain_ms: milliseconds(serve_for),
+        address: String::new(),
+    }
+}
+
 fn handles<'a>(sessions: impl Iterator<Item = &'a Session>) -> Vec<Session> {
     sessions.cloned().collect()
 }
@@ -466,23 +575,20 @@ impl Presence for Registry {
 }
 
 impl Drain for Registry {
-    fn goaway_all(&self, window: Duration, serve_for: Duration) {
-        let milliseconds =
-            |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 2);
-        let goaway = Goaway {
-            reconnect_after_ms: 0,
-            window_ms: milliseconds(window),
-            drain_ms: milliseconds(serve_for),
-            address: String::new(),
-        };
+    fn goaway_all(&self, spread: Duration, serve_for: Duration) {
         let mut live = self.live();
-        for agent in live.agents.values_mut() {
+        let agents = u32::try_from(live.agents.len()).unwrap_or(u32::MAX);
+        // Each has a time of its own: those of all together are as far apart as handshakes.
+        let each = spread / agents.max(1);
+        for (rank, agent) in (0..).zip(live.agents.values_mut()) {
             agent.guard.draining();
-            agent.session.goaway(goaway.clone());
+            let after = RESTART_TIME + each * rank;
+            agent.session.goaway(goaway(after, each, serve_for));
         }
         for operator in live.operators.values_mut() {
             operator.guard.draining();
-            operator.session.goaway(goaway.clone());
+            let goaway = goaway(Duration::ZERO, Duration::ZERO, serve_for);
+            operator.session.goaway(goaway);
         }
     }
 

@@ -2,7 +2,7 @@
 //! drains it.
 //!
 //! ```text
-//! Starting ──all ports bound──► Serving ──TERM, INT──► Draining ──► stopped
+//! Starting ──all ports bound──► Serving ──TERM, INT, `drain`──► Draining ──► stopped
 //!                                  └── a listener fails ──┘  (and the exit code says so)
 //! ```
 
@@ -47,6 +47,15 @@ use crate::{
 /// What a stop takes beside drain and farewell: what runs beside the node, and closing the
 /// store.
 const END: Duration = Duration::from_secs(5);
+
+/// How a relay stopped that was told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Every stream had finished.
+    InOrder,
+    /// So many streams were cut: the deadline passed, or somebody was in a hurry.
+    StreamsCut(usize),
+}
 
 /// Why a relay does not start or run. Says what a person can do.
 #[derive(Debug, Error)]
@@ -95,7 +104,7 @@ pub enum ServeError {
 /// # Errors
 ///
 /// Where it cannot start, or a listener ends by itself.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+pub async fn serve(config: Config) -> Result<Stopped, ServeError> {
     let world = World::real();
     let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
     let mut signals = Signals::new()?;
@@ -155,12 +164,15 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         reconnect_window: config.reconnect_window,
     };
     let hurried = async || signals.stop().await;
-    running.drain(options, hurried).await;
+    let streams_cut = running.drain(options, hurried).await;
     beside.finish().await;
     store.close().await;
     data_dir.remove(RUN)?;
     match told {
-        Told::Signal(_) => Ok(()),
+        Told::Signal(_) | Told::Operator => Ok(match streams_cut {
+            0 => Stopped::InOrder,
+            cut => Stopped::StreamsCut(cut),
+        }),
         Told::Ended(part) => Err(ServeError::Ended(part)),
     }
 }
@@ -173,6 +185,7 @@ async fn until_told(
     beside: &mut Beside,
 ) -> Told {
     let (registry, reload) = (running.node().registry().clone(), beside.reload.clone());
+    let control = running.node().control().clone();
     let ended = async {
         tokio::select! {
             part = running.ended() => part,
@@ -181,6 +194,7 @@ async fn until_told(
     };
     tokio::select! {
         told = drain::until_told(signals, ended, &reload) => told,
+        () = control.drain_asked() => Told::Operator,
         never = pulse::keep_telling(notifier, &registry) => match never {},
     }
 }
@@ -283,6 +297,7 @@ impl Foundation {
             agent_image: config.agent_image.clone(),
             token_validity: config.token_validity,
             asks_figures: config.metrics_by_environment,
+            handshake_rate: config.handshake_rate,
             // The process takes everything with it.
             resume_window: config.resume_window,
             is_severable: false,

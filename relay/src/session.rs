@@ -35,6 +35,7 @@ use wire::{
 use crate::{
     control::{Admitted, AgentCredential, AgentHello, Control, Principal},
     farewell::Farewells,
+    gate::Gate,
     limits::HANDSHAKES_MAX,
     metrics::{Direction, Doorway, Metrics, Origin, Resumed, Role, StreamGuard},
     registry::{AgentFacts, LiveAgent, Registry},
@@ -65,6 +66,8 @@ pub struct SessionParts {
     pub control: Arc<Control>,
     /// Who is live.
     pub registry: Arc<Registry>,
+    /// Who may come in.
+    pub gate: Arc<Gate>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The relay's own key.
@@ -86,6 +89,17 @@ pub struct SessionParts {
 /// Serves a session until its end. Of its own, so that what the handshake needed, some
 /// kilobytes, is not kept for as long as the session is: who awaits it has dropped that.
 pub type Stay = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Who has come to a door.
+#[derive(Debug, Clone, Copy)]
+pub struct Visit {
+    /// Where from.
+    pub remote: SocketAddr,
+    /// When.
+    pub accepted_at: Instant,
+    /// Whether all that was left is what is kept for operators.
+    pub is_for_operators: bool,
+}
 
 /// Whom the relay has let in.
 enum Guest {
@@ -142,6 +156,11 @@ impl Sessions {
         Arc::clone(&self.path_handshakes).try_acquire_owned().ok()
     }
 
+    /// Who may come in.
+    pub fn gate(&self) -> &Gate {
+        &self.parts.gate
+    }
+
     /// The seams.
     pub const fn world(&self) -> &World {
         &self.parts.world
@@ -170,21 +189,28 @@ impl Sessions {
         });
     }
 
-    /// Shakes hands over a connection that came in at `accepted_at`, and gives what
-    /// serves its session until the end. What is handed in as `permit` is dropped with
-    /// the handshake.
+    /// Shakes hands over a connection, and gives what serves its session until the end.
+    /// What is handed in as `permit` is dropped with the handshake.
     pub async fn shake_hands<P>(
         self: &Arc<Self>,
         connection: Connection,
-        remote: SocketAddr,
-        accepted_at: Instant,
+        visit: Visit,
         permit: P,
     ) -> Option<Stay> {
+        let Visit {
+            remote,
+            accepted_at,
+            ..
+        } = visit;
         let transport = connection.transport();
         let deadline = tokio::time::Instant::from_std(accepted_at + HANDSHAKE_TIMEOUT);
-        let handshake = self.handshake(connection, remote);
+        let handshake = self.handshake(connection, visit);
         let result = tokio::time::timeout_at(deadline, handshake).await;
         drop(permit);
+        // By HTTPS it has ended with TLS already.
+        if transport != Transport::Ws443 {
+            self.parts.gate.finished();
+        }
         let taken = self
             .parts
             .world
@@ -220,7 +246,7 @@ impl Sessions {
     async fn handshake(
         &self,
         mut connection: Connection,
-        remote: SocketAddr,
+        visit: Visit,
     ) -> Result<Option<Arrival>, Failed> {
         let parts = &self.parts;
         let nonce = parts.world.random();
@@ -236,6 +262,14 @@ impl Sessions {
             }
             Err(error) => return Err(Failed::Broken(error.to_string())),
         };
+        let is_operator = matches!(received.hello.credential, Credential::Operator { .. });
+        if visit.is_for_operators && !is_operator {
+            let code = RefusalCode::Overloaded;
+            let mut refusal = Refusal::new(code);
+            refusal.retry_after = Some(parts.gate.book());
+            connection.refuse(&refusal).await;
+            return Err(Failed::Refused(code));
+        }
         let admitted = self.admit(&received).await;
         if matches!(received.hello.credential, Credential::Enrol { .. }) {
             let outcome = admitted.as_ref().map(|_| ()).map_err(|code| *code);
@@ -270,7 +304,7 @@ impl Sessions {
                     Failed::Broken("the session to be resumed has ended meanwhile".to_owned())
                 })?;
                 self.tasks.spawn(driver);
-                self.note_returned(agent, live, remote, is_move);
+                self.note_returned(agent, live, visit.remote, is_move);
                 return Ok(None);
             }
             Guest::Agent(_) | Guest::Operator(_) => {}
@@ -551,7 +585,8 @@ impl Sessions {
             .resolve_environment(principal, environment)
             .await;
         let id = resolved.map_err(|error| (error.reset(), error.to_string()))?;
-        self.parts.registry.session(id).ok_or_else(|| {
+        let session = self.parts.registry.session_soon(id).await;
+        session.ok_or_else(|| {
             let reason = format!("the environment `{environment}` is offline");
             (ResetCode::EnvironmentOffline, reason)
         })

@@ -13,7 +13,7 @@ use tracing::debug;
 use tunnel::{handshake::Connection, websocket};
 use wire::transport::Transport;
 
-use crate::session::Sessions;
+use crate::session::{Sessions, Visit};
 
 /// The TLS exporter of the connection that a request came on; in its extensions.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,10 @@ pub struct TlsExporter(pub [u8; 32]);
 #[derive(Debug, Clone, Copy)]
 pub struct RemoteAddr(pub SocketAddr);
 
+/// Whether all that was left for a connection is what is kept for operators.
+#[derive(Debug, Clone, Copy)]
+pub struct ForOperators(pub bool);
+
 /// Answers a request for the tunnel's path; where it asks for the tunnel, the
 /// connection becomes a session after the answer.
 pub fn answer(
@@ -30,6 +34,7 @@ pub fn answer(
     mut request: Request<Incoming>,
     RemoteAddr(remote): RemoteAddr,
     TlsExporter(exporter): TlsExporter,
+    ForOperators(is_for_operators): ForOperators,
 ) -> Response<Body> {
     let response = match websocket::upgrade_response(&request) {
         Ok(response) => response,
@@ -48,14 +53,16 @@ pub fn answer(
     let upgrade = hyper::upgrade::on(&mut request);
     let guests = Arc::clone(sessions);
     let arrive = async move {
-        let accepted_at = Instant::now().into_std();
+        let visit = Visit {
+            remote,
+            accepted_at: Instant::now().into_std(),
+            is_for_operators,
+        };
         let upgraded = upgrade.await.map_err(io::Error::other);
         match upgraded.and_then(websocket::upgraded) {
             Ok(websocket) => {
                 let connection = Connection::over_websocket(websocket, exporter, Transport::Ws443);
-                guests
-                    .shake_hands(connection, remote, accepted_at, permit)
-                    .await
+                guests.shake_hands(connection, visit, permit).await
             }
             Err(error) => {
                 guests.metrics().refused("http_error");

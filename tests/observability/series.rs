@@ -46,7 +46,7 @@ async fn shown(site: &Site) -> BTreeMap<String, Family> {
 }
 
 /// What nothing here brings about, and where else it is tested.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     (
         "sternline_environment_agent_docker_up",
         "relay::metrics::environment",
@@ -60,7 +60,9 @@ const ELSEWHERE: [(&str, &str); 14] = [
         "sternline_relay_accept_queue_connections",
         "relay::metrics::accept_queue",
     ),
-    ("sternline_relay_admission_slots_used", "relay::metrics"),
+    ("sternline_relay_admission_permits_used", "relay::metrics"),
+    ("sternline_relay_admission_slot_seconds", "relay::metrics"),
+    ("sternline_relay_admission_slots_booked", "relay::metrics"),
     ("sternline_relay_bulk_lanes", "tests::it::bulk"),
     (
         "sternline_relay_certificate_reloads_total",

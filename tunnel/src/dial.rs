@@ -18,13 +18,14 @@ use wire::{
 use zeroize::Zeroizing;
 
 use crate::{
+    busy::Listening,
     crypto::KeyPair,
     handshake::{Connection, Turn},
     quic,
     session::Session,
     tls::{self, SeenCertificate},
     websocket,
-    world::World,
+    world::{BoxIo, World},
 };
 
 mod error;
@@ -230,8 +231,18 @@ pub async fn dial_counting(
                     // Whoever waits behind a failed one need not wait any longer.
                     Ok(Err(error)) => {
                         next_at = Instant::now();
-                        let is_last = error.is_nobody_there() && unanswered == 1;
-                        unanswered -= usize::from(error.is_nobody_there());
+                        if error.is_busy() {
+                            // Its other ports are as busy. What is under way may be through.
+                            let elsewhere = |(address, _): &(RelayAddress, _)| {
+                                !error.is_of(address)
+                            };
+                            routes = routes.filter(elsewhere).collect::<Vec<_>>().into_iter();
+                            if routes.len() == 0 {
+                                last_chance = Some(next_at + HEAD_START);
+                            }
+                        }
+                        let is_last = error.is_nobody_listening() && unanswered == 1;
+                        unanswered -= usize::from(error.is_nobody_listening());
                         if is_last {
                             // A slow path fails slowly: QUIC gets a multiple of it.
                             let chance = LAST_CHANCE.max(3 * since.elapsed());
@@ -464,8 +475,12 @@ impl Route {
             .map_err(Cause::Connect)?;
         let name = ServerName::try_from(self.address.host.clone())
             .map_err(|error| Cause::Connect(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let tcp: BoxIo = match self.transport {
+            Transport::Ws => Box::new(Listening::over(tcp)),
+            Transport::Quic | Transport::Ws443 => tcp,
+        };
         let connector = TlsConnector::from(Arc::new(self.tls(tls::ALPN_HTTP)));
-        let tls = connector.connect(name, tcp).await.map_err(Cause::Tls)?;
+        let tls = connector.connect(name, tcp).await.map_err(Cause::of_tls)?;
         let exporter = tls
             .get_ref()
             .1

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 | [`crypto`], [`names`], [`notify`], [`process`], [`socket`] |
 //! | 1 | [`world`] |
-//! | 2 | [`tls`] |
+//! | 2 | [`tls`], `busy` |
 //! | 3 | [`websocket`], [`quic`] |
 //! | 4 | [`session`] (handles of the application, and the drivers under them) |
 //! | 5 | [`handshake`], [`splice`] |
@@ -16,6 +16,7 @@
 //! Sockets, name resolution, clock and entropy enter through [`World`](world::World),
 //! so that the same code runs over a simulated network.
 
+mod busy;
 pub mod crypto;
 pub mod dial;
 pub mod handshake;

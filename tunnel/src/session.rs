@@ -356,6 +356,13 @@ impl Session {
         }
     }
 
+    /// Asks the peer at once whether it is there: without an answer the session ends within
+    /// the deadline of an answer, however long it would have been silent otherwise.
+    pub fn ask(&self) {
+        let now = self.shared().clock.now();
+        self.shared().with(|state| state.machine.ask(now));
+    }
+
     /// Asks the peer to move.
     pub fn goaway(&self, goaway: Goaway) {
         self.shared().with(|state| state.machine.goaway(goaway));

@@ -21,8 +21,14 @@ pub const EAGER_PERIOD: Duration = Duration::from_secs(60);
 /// A window longer than this is not believed: a mistaken or lying relay must not
 /// silence an agent for a day.
 pub const WINDOW_MAX: Duration = Duration::from_secs(30 * 60);
-/// A session that lived this long has proven the path stable.
+/// A session that lived this long, and in which the relay said anything, has proven the
+/// path stable.
 pub const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// A time that the relay has named is believed up to this, or twice the window.
+pub const SLOT_CAP: Duration = Duration::from_secs(120);
+/// How exactly a time that the relay has named is kept. It is there against two agents on
+/// one timer's tick; the relay spreads them itself.
+pub const SLOT_TOLERANCE: Duration = Duration::from_millis(50);
 
 /// The pause policy of one dialler. Time must not run backwards.
 #[derive(Debug, Clone, Default)]
@@ -51,15 +57,24 @@ impl Backoff {
         self.connected_at = Some(now);
     }
 
-    /// The session ended. One that lived for [`STABLE_AFTER`] ends the row of failures.
-    pub fn on_lost(&mut self, now: Instant) {
+    /// The session ended. One that lived for [`STABLE_AFTER`] ends the row of failures,
+    /// if anything was `heard` of the relay after its welcome: a path that lets handshakes
+    /// through and nothing else has proven nothing, however long nobody noticed.
+    pub fn on_lost(&mut self, now: Instant, heard: bool) {
         let lived = self
             .connected_at
             .take()
             .map(|since| now.saturating_duration_since(since));
-        if lived.is_some_and(|lived| lived >= STABLE_AFTER) {
+        if heard && lived.is_some_and(|lived| lived >= STABLE_AFTER) {
             *self = Self::default();
         }
+    }
+
+    /// The network is another one, or a person asks for a try: what failed before says
+    /// nothing of what comes. The attempts go on being counted.
+    pub fn on_change(&mut self) {
+        self.failing_since = None;
+        self.growth = 0;
     }
 
     /// The pause before the next attempt, or `None` where only a person can help.
@@ -93,6 +108,12 @@ impl Backoff {
                 let pause = pause.min(WINDOW_MAX).as_secs_f64();
                 Some(drawn(pause, pause * 1.2 + upper))
             }
+            // Advisory: whoever is on the way can name a time, and silences nobody by it.
+            Retry::Slot(slot) => {
+                let slot = slot.clamp(DELAY_MIN, SLOT_CAP.max(2 * window));
+                let slot = slot.as_secs_f64();
+                Some(drawn(slot, slot + SLOT_TOLERANCE.as_secs_f64()))
+            }
         }
     }
 }
@@ -121,7 +142,7 @@ mod tests {
         backoff.next_delay(now, Duration::ZERO, Retry::Backoff, 0.5);
 
         backoff.on_connected(now);
-        backoff.on_lost(now + Duration::from_secs(2));
+        backoff.on_lost(now + Duration::from_secs(2), true);
 
         assert_eq!(backoff.attempt(), 1);
     }
@@ -132,9 +153,52 @@ mod tests {
         backoff.next_delay(now, Duration::ZERO, Retry::Backoff, 0.5);
 
         backoff.on_connected(now);
-        backoff.on_lost(now + STABLE_AFTER);
+        backoff.on_lost(now + STABLE_AFTER, true);
 
         assert_eq!(backoff.attempt(), 0);
+    }
+
+    #[test]
+    fn a_session_in_which_nothing_was_heard_resets_nothing() {
+        let (mut backoff, now) = (Backoff::new(), Instant::now());
+        backoff.next_delay(now, Duration::ZERO, Retry::Backoff, 0.5);
+
+        backoff.on_connected(now);
+        backoff.on_lost(now + 2 * STABLE_AFTER, false);
+
+        assert_eq!(backoff.attempt(), 1);
+    }
+
+    #[test]
+    fn a_slot_is_kept_to_the_tolerance_and_not_believed_for_ever() {
+        let (mut backoff, now) = (Backoff::new(), Instant::now());
+        let window = Duration::from_secs(90);
+        let mut told = |slot, random| {
+            backoff
+                .next_delay(now, window, Retry::Slot(slot), random)
+                .unwrap()
+        };
+
+        let slot = Duration::from_millis(7_300);
+        assert_eq!(told(slot, 0.0), slot);
+        assert!(told(slot, 0.999) <= slot + SLOT_TOLERANCE);
+        assert_eq!(told(Duration::ZERO, 0.0), DELAY_MIN);
+        assert_eq!(told(Duration::from_secs(86_400), 0.0), 2 * window);
+    }
+
+    #[test]
+    fn another_network_makes_the_next_pauses_short_again() {
+        let (mut backoff, mut now) = (Backoff::new(), Instant::now());
+        for _ in 0..40 {
+            now += Duration::from_secs(10);
+            backoff.next_delay(now, Duration::ZERO, Retry::Backoff, 0.5);
+        }
+
+        backoff.on_change();
+
+        let pause = backoff.next_delay(now, Duration::ZERO, Retry::Backoff, 0.999);
+        assert!(pause.unwrap() <= DELAY_FIRST);
+        assert_eq!(backoff.attempt(), 41);
     }
 
     #[test]

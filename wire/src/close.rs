@@ -25,6 +25,9 @@ pub enum Retry {
     Backoff,
     /// Not before this long; a person may mend it meanwhile.
     After(Duration),
+    /// When this long has passed, and neither earlier nor later: others have the times
+    /// before and after.
+    Slot(Duration),
     /// Never with these credentials: only a person can mend it.
     Never,
 }

@@ -6,7 +6,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`id`], [`limits`], [`version`] |
+//! | 0 | [`id`], [`limits`], [`prelude`], [`version`] |
 //! | 1 | [`close`], [`key`], [`message`], [`transport`] |
 //! | 2 | [`backoff`], [`target`], [`token`] |
 //! | 3 | [`frame`] |
@@ -24,6 +24,7 @@ pub mod id;
 pub mod key;
 pub mod limits;
 pub mod message;
+pub mod prelude;
 pub mod session;
 pub mod target;
 pub mod token;

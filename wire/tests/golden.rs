@@ -13,6 +13,7 @@ use wire::{
     handshake::{AcceptorHandshake, Answer, Credential, DiallerHandshake, Hello, Refusal, Welcome},
     id::{AgentId, EnvironmentId, Epoch, InstanceId, RequestId, SessionId, Side, StreamId},
     key::{PublicKey, Secret, Signature},
+    prelude::Prelude,
     token::{EnrolToken, RelayAddress},
 };
 
@@ -304,9 +305,26 @@ fn a_token_has_the_text_it_always_had() {
 }
 
 #[test]
+fn the_prelude_keeps_its_bytes() {
+    let prelude = Prelude {
+        come_back_in: std::time::Duration::from_millis(0x0102_0304),
+    };
+
+    let bytes = golden("prelude", &prelude.encode());
+
+    assert_eq!(Prelude::decode(&bytes), Some(prelude));
+}
+
+#[test]
 fn every_golden_file_is_used() {
     let mut known: BTreeSet<_> = FrameType::ALL.into_iter().map(file_name).collect();
-    known.extend(["challenge_proof_input", "hello_proof_input", "token"].map(str::to_owned));
+    let others = [
+        "challenge_proof_input",
+        "hello_proof_input",
+        "prelude",
+        "token",
+    ];
+    known.extend(others.map(str::to_owned));
 
     let files: BTreeSet<_> = fs::read_dir(directory())
         .unwrap()

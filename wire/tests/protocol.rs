@@ -34,6 +34,7 @@ fn retry(retry: Retry) -> String {
     match retry {
         Retry::Backoff => "backoff".into(),
         Retry::After(pause) => format!("after {} s", pause.as_secs()),
+        Retry::Slot(slot) => format!("in {} s", slot.as_secs()),
         Retry::Never => "never".into(),
     }
 }

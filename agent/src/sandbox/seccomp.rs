@@ -120,8 +120,8 @@ fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
     ]
     .map(number);
     let mut rules = vec![
-        // Packet, vsock, Bluetooth and the like. Netlink stays: the C library asks
-        // it which addresses the host has before it resolves a name.
+        // Packet, vsock, Bluetooth and the like. Of netlink, routes stay: the C library asks
+        // which addresses the host has before it resolves a name.
         SeccompRule::new(vec![
             isnt(DOMAIN, unix)?,
             isnt(DOMAIN, ipv4)?,
@@ -129,6 +129,10 @@ fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
             isnt(DOMAIN, netlink)?,
         ])?,
     ];
+    rules.push(SeccompRule::new(vec![
+        is(DOMAIN, netlink)?,
+        isnt(PROTOCOL, number(libc::NETLINK_ROUTE))?,
+    ])?);
     for family in [ipv4, ipv6] {
         for kind in KINDS_DENIED {
             let kind = SeccompCondition::new(

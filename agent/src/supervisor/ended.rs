@@ -62,6 +62,15 @@ impl Ended {
         }
     }
 
+    /// The same, with the time that the relay has told for the next try, if it has. A
+    /// session that broke meanwhile has one too: the relay was leaving.
+    pub(super) fn or_in(mut self, slot: Option<Duration>) -> Self {
+        if let (Retry::Backoff, Some(slot)) = (self.retry, slot) {
+            self.retry = Retry::Slot(slot);
+        }
+        self
+    }
+
     /// Of a session that lived so long, until this moment.
     pub(super) fn of_session(closed: &Closed, lived: Duration, at: Timestamp) -> Self {
         let Closed {

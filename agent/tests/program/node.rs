@@ -7,6 +7,7 @@ use agent::{
     audit::{self, Event, Kept},
     host::{Host, Vitals},
     node::{self, Node, Parts},
+    nudge::Nudges,
     policy::Policy,
     policy_file::PolicyInForce,
     state_dir::StateDir,
@@ -40,6 +41,7 @@ fn parts(world: World, state: &StateDir, token: Option<EnrolToken>) -> (Parts, K
         start,
         resume_window: wire::limits::RESUME_WINDOW,
         transport: Some(Transport::Ws),
+        resume_window: wire::limits::RESUME_WINDOW,
         docker_socket: "/docker.sock".into(),
         policy: PolicyInForce::for_ever(Policy::default()),
         policy_path: "/policy.toml".into(),
@@ -53,6 +55,7 @@ fn parts(world: World, state: &StateDir, token: Option<EnrolToken>) -> (Parts, K
         vitals: Vitals::Fixed(ProcessFigures::default()),
         sandbox: "none".into(),
         notifier: Notifier::silent(),
+        nudges: Nudges::default(),
     };
     (parts, kept)
 }

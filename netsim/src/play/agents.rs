@@ -6,6 +6,7 @@ use agent::{
     audit,
     host::{Host, Vitals},
     node::{self, Node, Parts},
+    nudge::{Nudge, Nudges},
     policy::Policy,
     policy_file::PolicyInForce,
     state_dir::StateDir,
@@ -43,6 +44,7 @@ pub(super) struct AgentHost {
 
 #[derive(Debug)]
 struct Process {
+    nudges: Nudges,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -69,6 +71,7 @@ impl AgentHost {
         let token = Ok(self.token.clone());
         let start = node::begin(&self.world, &self.state, token)
             .expect("memory takes an identity, and the token is the vendor's own");
+        let nudges = Nudges::default();
         let (audit, _kept) = audit::keep(AUDIT_LINES_MAX);
         let node = Node::new(Parts {
             world: self.world.clone(),
@@ -89,6 +92,7 @@ impl AgentHost {
             vitals: Vitals::Fixed(ProcessFigures::default()),
             sandbox: "simulated".to_owned(),
             notifier: Notifier::silent(),
+            nudges: nudges.clone(),
         });
         let (sim, ends, name) = (sim.clone(), ends.clone(), self.name.clone());
         let told = std::sync::Mutex::new(None);
@@ -112,7 +116,7 @@ impl AgentHost {
                 tracing::error!(%refused, "the agent has ended");
             }
         });
-        self.running = Some(Process { stop, task });
+        self.running = Some(Process { nudges, stop, task });
     }
 
     /// The host is gone: whatever ran on it, runs no more, and says nothing.
@@ -120,6 +124,14 @@ impl AgentHost {
         if let Some(process) = self.running.take() {
             process.task.abort();
             ends.agent_has(&self.name, None);
+        }
+    }
+
+    /// The host's network has changed, or the host has slept: the agent hears of it, as
+    /// from a kernel.
+    pub(super) fn tell_of_change(&self) {
+        if let Some(process) = &self.running {
+            process.nudges.call(Nudge::Network);
         }
     }
 

@@ -8,6 +8,7 @@ use std::{error::Error as _, fmt, time::Duration};
 use reqwest::{Method, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use tunnel::{
     World,
     tls::{ALPN_HTTP, certificate_client},
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     discover::Access,
     failure::{Exit, Failure},
-    human,
+    human, output,
 };
 
 /// From the first address to the finished TLS handshake.
@@ -27,6 +28,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer: 100,000 environments of 600 bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// For how long a command waits for a relay that does not listen: one that restarts does
+/// again within it, and a person still waits.
+pub const OUTAGE_WAIT: Duration = Duration::from_secs(10);
+/// Between two tries of it.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+
 /// A client of one relay.
 pub struct Client {
     http: reqwest::Client,
@@ -34,6 +41,8 @@ pub struct Client {
     api_token: Zeroizing<String>,
     api_token_source: String,
     pid: Option<u32>,
+    /// For how long a relay is waited for that does not listen.
+    patience: Duration,
 }
 
 impl fmt::Debug for Client {
@@ -89,6 +98,7 @@ impl Client {
             api_token: access.api_token.clone(),
             api_token_source: access.api_token_source.clone(),
             pid: access.pid,
+            patience: OUTAGE_WAIT,
         })
     }
 
@@ -140,17 +150,7 @@ impl Client {
         url: Url,
         body: Option<Value>,
     ) -> Result<Value, Failure> {
-        let mut request = self
-            .http
-            .request(method, url)
-            .bearer_auth(self.api_token.as_str());
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let response = self.send(method, url, body).await?;
         let status = response.status();
         let bytes = self.read(response).await?;
         if status.is_success() {
@@ -162,6 +162,43 @@ impl Client {
         match serde_json::from_slice::<Problem>(&bytes) {
             Ok(problem) if problem.code.is_some() => Err(self.refused(status, problem)),
             Ok(_) | Err(_) => Err(self.not_a_relay(status)),
+        }
+    }
+
+    /// Sends a request; where nobody listens, again for as long as a relay takes to restart.
+    /// What was never connected was never sent, so that nothing is done twice.
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Value>,
+    ) -> Result<reqwest::Response, Failure> {
+        let started = Instant::now();
+        let mut is_told = false;
+        loop {
+            let mut request = self
+                .http
+                .request(method.clone(), url.clone())
+                .bearer_auth(self.api_token.as_str());
+            if let Some(body) = &body {
+                request = request.json(body);
+            }
+            let error = match request.send().await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            if !is_refused(&error) || started.elapsed() >= self.patience {
+                return Err(self.unreachable(&error));
+            }
+            if !is_told {
+                is_told = true;
+                let seconds = self.patience.as_secs();
+                output::note(&format!(
+                    "nobody listens at {}; a relay that restarts is back soon: tried for {seconds} s",
+                    self.shown()
+                ));
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
         }
     }
 
@@ -249,6 +286,20 @@ const fn exit_of(status: StatusCode) -> Exit {
     }
 }
 
+/// Whether nobody listens, or who does closed before TLS, as a relay that restarts or has no
+/// time: nothing was asked of it.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let passes = |io: &std::io::Error| {
+        matches!(
+            io.kind(),
+            std::io::ErrorKind::ConnectionRefused
+                | std::io::ErrorKind::ConnectionReset
+                | std::io::ErrorKind::UnexpectedEof
+        )
+    };
+    error.is_connect() && find_source(error).is_some_and(passes)
+}
+
 /// The first error of type `T` in the chain; `io::Error` hides what it wraps from `source`.
 fn find_source<'a, T: std::error::Error + 'static>(
     error: &'a (dyn std::error::Error + 'static),
@@ -282,6 +333,8 @@ fn root_cause(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     fn client() -> Client {
@@ -354,6 +407,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_relay_that_does_not_listen_yet_is_waited_for() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let mut client = client();
+        client.origin = Url::parse(&format!("https://{address}")).unwrap();
+
+        let restart = async {
+            tokio::time::sleep(2 * TRY_AGAIN).await;
+            let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+            let (mut guest, _) = listener.accept().await.unwrap();
+            guest.write_all(b"this is no TLS\n").await.unwrap();
+        };
+        let (failed, ()) = tokio::join!(client.get(&["relay"], &[]), restart);
+
+        let failure = failed.unwrap_err().to_string();
+        assert!(failure.contains("TLS"), "it was reached: {failure}");
+    }
+
+    #[tokio::test]
     async fn a_relay_that_does_not_run_is_unavailable() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -361,6 +434,7 @@ mod tests {
         let mut client = client();
         client.origin = Url::parse(&format!("https://{address}")).unwrap();
         client.pid = Some(7);
+        client.patience = Duration::ZERO;
 
         let failure = client.get(&["relay"], &[]).await.unwrap_err();
 

@@ -29,14 +29,14 @@ use wire::{
 };
 
 use super::{
+    client::OUTAGE_WAIT,
     discover::Access,
     failure::{Exit, Failure},
     human, output,
 };
 
-/// For how long after a loss local connections wait for the next session: a relay
-/// that restarts is back within it, and a person still waits.
-const OUTAGE_WAIT: Duration = Duration::from_secs(10);
+/// Between two tries of the first dial.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// How long they wait at least: in a longer outage each request of a docker command
 /// waits again, and the command makes several.
 const SESSION_WAIT_MIN: Duration = Duration::from_secs(2);
@@ -97,7 +97,7 @@ impl Operator {
     pub async fn connect(access: &Access, notes: Notes) -> Result<Self, Failure> {
         tunnel::install_crypto_provider();
         let link = Link::new(access);
-        let session = link.dial().await.map_err(|error| link.failure(&error))?;
+        let session = link.dial_first(notes).await?;
         let (publish, states) = watch::channel(State::Connected(session.clone()));
         let (publish_loss, loss) = watch::channel(None);
         let stop = CancellationToken::new();
@@ -248,6 +248,35 @@ impl Link {
         Ok(dialled.session)
     }
 
+    /// Dials, and where nobody listens or the relay has no time, again for as long as a
+    /// restart takes.
+    async fn dial_first(&self, notes: Notes) -> Result<Session, Failure> {
+        let started = Instant::now();
+        let mut is_told = false;
+        loop {
+            let error = match self.dial().await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            let may_pass = error.may_pass() || error.refusal().is_some();
+            let is_over = started.elapsed() >= OUTAGE_WAIT;
+            let failure = self.failure(&error);
+            let pause = match error.retry() {
+                Retry::Backoff if may_pass => FIRST_PAUSE,
+                Retry::Slot(slot) => slot.min(OUTAGE_WAIT),
+                _ => return Err(failure),
+            };
+            if is_over {
+                return Err(failure);
+            }
+            if !is_told && notes == Notes::Shown {
+                is_told = true;
+                output::note("the relay does not take sessions yet; trying again");
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     fn failure(&self, error: &DialError) -> Failure {
         let exit = match (error.refusal(), error.retry()) {
             (Some(RefusalCode::CredentialInvalid), _) | (_, Retry::Never) => Exit::Refused,
@@ -302,7 +331,9 @@ impl Keeper {
                     return;
                 }
             };
-            self.backoff.on_lost(self.link.world.clock.now());
+            let stats = session.stats();
+            let heard = stats.last_heard > stats.opened_at;
+            self.backoff.on_lost(self.link.world.clock.now(), heard);
             let cause = self.lost(&closed);
             self.publish.send_replace(State::Connecting { cause });
             match self.redial(closed.code.retry()).await {

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
 };
@@ -12,6 +13,7 @@ use super::{
     raw::Raw,
 };
 use crate::{
+    gate::HandshakeRate,
     log::{self, Format},
     tls::TlsSource,
 };
@@ -30,6 +32,8 @@ const WINDOW_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Longest wait of a session for another connection: its streams keep what they hold.
 const RESUME_MAX: Duration = Duration::from_secs(10 * 60);
+/// Handshakes a second that somebody may want.
+const RATES: RangeInclusive<u32> = 1..=1_000_000;
 
 struct Checker {
     raw: Raw,
@@ -78,6 +82,7 @@ impl Checker {
         let resume_window = self.required("sessions.resume_window", |text| {
             duration(text, Duration::ZERO, RESUME_MAX)
         });
+        let handshake_rate = self.required("admission.rate", handshake_rate);
         let drain_timeout = self.required("drain.timeout", |text| {
             duration(text, Duration::ZERO, DRAIN_MAX)
         });
@@ -105,6 +110,7 @@ impl Checker {
             token_validity: token_validity?,
             agent_image: agent_image?,
             resume_window: resume_window?,
+            handshake_rate: handshake_rate?,
             drain_timeout: drain_timeout?,
             reconnect_window: reconnect_window?,
         })
@@ -284,6 +290,22 @@ fn format(text: &str) -> Result<Format, String> {
         "json" => Ok(Format::Json),
         "text" => Ok(Format::Text),
         _ => Err("give `text` or `json`".to_owned()),
+    }
+}
+
+fn handshake_rate(text: &str) -> Result<HandshakeRate, String> {
+    match text {
+        "auto" => Ok(HandshakeRate::Auto),
+        "off" => Ok(HandshakeRate::Unlimited),
+        number => number
+            .parse()
+            .ok()
+            .filter(|rate| RATES.contains(rate))
+            .map(HandshakeRate::Fixed)
+            .ok_or_else(|| {
+                let (min, max) = (RATES.start(), RATES.end());
+                format!("give `auto`, `off`, or handshakes a second from {min} to {max}")
+            }),
     }
 }
 

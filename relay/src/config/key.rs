@@ -154,6 +154,13 @@ pub const KEYS: &[Key] = &[
          ends with its connection.",
     ),
     key(
+        "admission.rate",
+        Some("auto"),
+        None,
+        "Handshakes a second that are taken: `auto` as many as this machine turns out to do, a \
+         number, or `off`.",
+    ),
+    key(
         "drain.timeout",
         Some("20s"),
         None,
@@ -161,8 +168,8 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "drain.reconnect_window",
-        Some("5s"),
+        Some("1s"),
         None,
-        "Over how long agents spread their next attempt after a stop.",
+        "Over how long agents spread their return after a stop, at least: many take longer.",
     ),
 ];

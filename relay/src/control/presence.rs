@@ -63,9 +63,9 @@ pub trait Presence: Send + Sync {
 
 /// The end of service of everybody who is connected.
 pub trait Drain: Send + Sync {
-    /// Tells every session to come back, spread over the window; streams are served
-    /// for as long as `serve_for`.
-    fn goaway_all(&self, window: Duration, serve_for: Duration);
+    /// Tells every session to come back, each agent at a time of its own, all of them
+    /// spread evenly; streams are served for as long as `serve_for`.
+    fn goaway_all(&self, spread: Duration, serve_for: Duration);
 
     /// Streams open in all sessions.
     fn streams_open(&self) -> usize;

@@ -3,11 +3,12 @@
 use axum::{
     Json,
     extract::State,
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use super::{ApiState, answer::Relay, auth::Authenticated, problem::ProblemBody};
+use crate::control::RelayView;
 
 /// What the relay says of itself.
 #[utoipa::path(
@@ -25,8 +26,11 @@ pub(super) async fn show(
     State(state): State<ApiState>,
     Authenticated(principal): Authenticated,
 ) -> Json<Relay> {
-    let view = state.control.relay(&principal);
-    Json(Relay {
+    Json(answer(state.control.relay(&principal)))
+}
+
+fn answer(view: RelayView) -> Relay {
+    Relay {
         version: view.facts.version.to_owned(),
         commit: view.facts.commit.to_owned(),
         node: view.facts.node,
@@ -35,7 +39,29 @@ pub(super) async fn show(
         tunnel_port: view.facts.address.tunnel_port,
         https_port: view.facts.address.https_port,
         sessions: view.sessions,
-    })
+    }
+}
+
+/// Has the relay drain and end: it takes nothing new, sends everybody away, each agent with
+/// a time to come back, and waits for streams until its deadline.
+#[utoipa::path(
+    post,
+    path = "/api/v1/relay/drain",
+    operation_id = "drain_relay",
+    tag = "relay",
+    responses(
+        (status = 202, description = "The relay drains.", body = Relay),
+        (status = "default", description = "Why not.", body = ProblemBody,
+            content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn drain(
+    State(state): State<ApiState>,
+    Authenticated(principal): Authenticated,
+) -> (StatusCode, Json<Relay>) {
+    let relay = answer(state.control.relay(&principal));
+    state.control.drain(&principal);
+    (StatusCode::ACCEPTED, Json(relay))
 }
 
 /// The document of the API.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec, Result};
+use prometheus::{Histogram, HistogramVec, IntCounterVec, Result};
 use wire::{close::RefusalCode, transport::Transport};
 
 use super::{
@@ -14,8 +14,9 @@ use super::{
 const HANDSHAKE_SECONDS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
 /// Reasons of refusals before a hello was understood; [`RefusalCode`] has the others.
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 11] = [
     "accept_error",
+    "admission",
     "broken",
     "handshake_timeout",
     "http_error",
@@ -27,6 +28,9 @@ const REASONS: [&str; 10] = [
     "too_many_connections",
 ];
 
+/// Bounds of times to come back: from the least to what an agent believes without a window.
+const SLOT_SECONDS: [f64; 8] = [0.25, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0];
+
 /// Results of enrolments beside refusals.
 const ENROLLED: &str = "enrolled";
 
@@ -36,6 +40,7 @@ pub(super) struct AdmissionSeries {
     handshake: HistogramVec,
     refusals: IntCounterVec,
     enrolments: IntCounterVec,
+    slots: Histogram,
 }
 
 impl AdmissionSeries {
@@ -58,6 +63,11 @@ impl AdmissionSeries {
                 "Attempts to enrol with a one-time token, by result: `enrolled`, or why not.",
                 &["result"],
             )?,
+            slots: declare.histogram(
+                "admission_slot_seconds",
+                "Times that who was sent away before a handshake was told to come back after.",
+                &SLOT_SECONDS,
+            )?,
         };
         let codes = || RefusalCode::ALL.iter().map(|code| code.as_str());
         begin(&series.refusals, codes().chain(REASONS));
@@ -73,6 +83,15 @@ impl Metrics {
             .handshake
             .with_label_values(&[transport.as_str(), result])
             .observe(duration.as_secs_f64());
+    }
+
+    /// Somebody was sent away before a handshake; told to come back after that long, or
+    /// told nothing.
+    pub fn sent_away(&self, slot: Option<Duration>) {
+        self.refused("admission");
+        if let Some(slot) = slot {
+            self.admission.slots.observe(slot.as_secs_f64());
+        }
     }
 
     /// A connection or a hello did not become a session.

@@ -1,8 +1,8 @@
 //! Declares families in a registry, under the relay's prefix.
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    Result, core::Collector,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, Result, core::Collector,
 };
 
 /// Declares families under the relay's prefix.
@@ -32,6 +32,11 @@ impl Declare<'_> {
         self.register(IntGaugeVec::new(opts(name, help), by)?)
     }
 
+    pub(super) fn histogram(&self, name: &str, help: &str, bounds: &[f64]) -> Result<Histogram> {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(bounds.to_vec());
+        self.register(Histogram::with_opts(opts)?)
+    }
+
     pub(super) fn histograms(
         &self,
         name: &str,
@@ -58,6 +63,6 @@ pub(super) fn begin(family: &IntCounterVec, values: impl IntoIterator<Item = &'s
     }
 }
 
-fn opts(name: &str, help: &str) -> Opts {
+pub(super) fn opts(name: &str, help: &str) -> Opts {
     Opts::new(format!("sternline_relay_{name}"), help)
 }

@@ -5,17 +5,22 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Duration,
 };
 
 use prometheus::{
-    IntGaugeVec, Result,
+    GaugeVec, IntGaugeVec, Result,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
 use tokio::{runtime::Handle, sync::Semaphore};
 use tunnel::Occupancy;
 
-use super::{Metrics, accept_queue, declare::gauges_at_scrape, session::Role};
+use super::{
+    Metrics, accept_queue,
+    declare::{gauges_at_scrape, opts},
+    session::Role,
+};
 
 /// Where connections come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +70,22 @@ impl SessionSums {
     }
 }
 
+/// Who may come in, and when.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct Admissions {
+    /// Handshakes that are taken in a second; `None`: as many as come.
+    pub rate: Option<f64>,
+    /// How many have been told a time that is still to come.
+    pub booked: u64,
+    /// Over how long agents are told to spread.
+    pub window: Duration,
+}
+
 /// What the relay's parts say at a scrape.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Reading {
+    /// Who may come in, and when.
+    pub admissions: Admissions,
     /// Agents' sessions.
     pub agents: SessionSums,
     /// Operators' sessions.
@@ -97,6 +115,9 @@ struct Inner {
     accept_queue: IntGaugeVec,
     exposures: IntGaugeVec,
     tasks: IntGaugeVec,
+    rate: IntGaugeVec,
+    booked: IntGaugeVec,
+    window: GaugeVec,
 }
 
 impl fmt::Debug for LiveSeries {
@@ -130,12 +151,12 @@ impl LiveSeries {
                 &["role"],
             )?,
             slots_used: gauges_at_scrape(
-                "admission_slots_used",
+                "admission_permits_used",
                 "Connections being admitted (of door `https`: open), by door.",
                 &["door"],
             )?,
             slots_max: gauges_at_scrape(
-                "admission_slots",
+                "admission_permits",
                 "Connections that may be admitted at a time, by door; further ones are \
                  turned away.",
                 &["door"],
@@ -157,12 +178,33 @@ impl LiveSeries {
                  yet.",
                 &["state"],
             )?,
+            rate: gauges_at_scrape(
+                "admission_rate_per_second",
+                "Handshakes that are taken in a second, as configured or as this machine \
+                 turned out to do; missing where as many are taken as come.",
+                &[],
+            )?,
+            booked: gauges_at_scrape(
+                "admission_slots_booked",
+                "Agents that were told a time to come back which is still to come.",
+                &[],
+            )?,
+            window: GaugeVec::new(
+                opts(
+                    "reconnect_window_seconds",
+                    "Over how long agents are told to spread where all come back at once.",
+                ),
+                &[],
+            )?,
         })))
     }
 
-    fn families(&self) -> [&IntGaugeVec; 8] {
+    fn families(&self) -> [&dyn Collector; 11] {
         let inner = &*self.0;
         [
+            &inner.rate,
+            &inner.booked,
+            &inner.window,
             &inner.queues,
             &inner.credit,
             &inner.stalled,
@@ -228,6 +270,20 @@ impl Inner {
         };
         exposures("listening", reading.exposures_listening);
         exposures("waiting", reading.exposures_waiting);
+        let Admissions {
+            rate,
+            booked,
+            window,
+        } = reading.admissions;
+        let none: &[&str] = &[];
+        if let Some(rate) = rate {
+            let rate = gauge(rate.round() as u64);
+            self.rate.with_label_values(none).set(rate);
+        }
+        self.booked.with_label_values(none).set(gauge(booked));
+        self.window
+            .with_label_values(none)
+            .set(window.as_secs_f64());
     }
 }
 
@@ -243,7 +299,7 @@ impl Collector for LiveSeries {
     fn desc(&self) -> Vec<&Desc> {
         self.families()
             .into_iter()
-            .flat_map(Collector::desc)
+            .flat_map(|family| family.desc())
             .collect()
     }
 
@@ -251,7 +307,7 @@ impl Collector for LiveSeries {
         self.0.fill();
         self.families()
             .into_iter()
-            .flat_map(Collector::collect)
+            .flat_map(|family| family.collect())
             .filter(|family| !family.get_metric().is_empty())
             .collect()
     }

@@ -91,8 +91,8 @@ fn sessions_and_doors_are_looked_at_when_somebody_scrapes() {
         "sternline_relay_session_queue_bytes{queue=\"unsent\",role=\"agent\"} 14",
         "sternline_relay_sessions_stalled{role=\"agent\"} 2",
         "sternline_relay_sessions_stalled{role=\"operator\"} 0",
-        "sternline_relay_admission_slots_used{door=\"tunnel_tcp\"} 3",
-        "sternline_relay_admission_slots{door=\"tunnel_tcp\"} 10",
+        "sternline_relay_admission_permits_used{door=\"tunnel_tcp\"} 3",
+        "sternline_relay_admission_permits{door=\"tunnel_tcp\"} 10",
     ] {
         assert!(shows(&registry, line), "{line}");
     }
@@ -134,6 +134,7 @@ fn every_family_has_help_and_a_series_once_touched() {
     metrics.came_back(Transport::Ws, Duration::from_secs(3));
     metrics.reset(ResetCode::Cancelled);
     metrics.refused("tls_error");
+    metrics.sent_away(Some(Duration::from_secs(2)));
     metrics.enrolment(Err(RefusalCode::TokenUsed));
     metrics.stream_answered("tcp", true, Duration::from_millis(3));
     metrics.api_request("GET", 200, Duration::from_millis(3));
@@ -145,7 +146,13 @@ fn every_family_has_help_and_a_series_once_touched() {
     metrics.panicked();
     metrics.store_operation("ping", Duration::from_millis(3));
     metrics.environments_counted(Some(EnvironmentCounts::default()));
-    metrics.at_scrape(Reading::default);
+    metrics.at_scrape(|| Reading {
+        admissions: Admissions {
+            rate: Some(2_000.0),
+            ..Admissions::default()
+        },
+        ..Reading::default()
+    });
 
     for family in registry.gather() {
         let name = family.name();

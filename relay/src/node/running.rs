@@ -104,6 +104,7 @@ impl Node {
             "the tunnel's QUIC listener"
         });
         let mut upkeep = JoinSet::new();
+        upkeep.spawn(keep_gate(self.clone(), accepting.clone()));
         upkeep.spawn(self.registry.clone().keep_windows(accepting.clone()));
         upkeep.spawn(keep_exposures(self.control.clone(), accepting.clone()));
         Running {
@@ -114,6 +115,19 @@ impl Node {
             accepting,
         }
     }
+}
+
+/// Has the gate know who is on the way: at first everybody that the store knows of.
+async fn keep_gate(node: Node, stop: CancellationToken) {
+    match node.control.count_environments().await {
+        Ok(counts) => {
+            let enrolled = u32::try_from(counts.enrolled).unwrap_or(u32::MAX);
+            node.registry.expect_back(enrolled);
+        }
+        Err(error) => warn!(%error, "the store does not say how many agents are to come"),
+    }
+    let registry = Arc::clone(&node.registry);
+    node.gate.clone().keep(move || registry.fleet(), stop).await;
 }
 
 /// Opens the stored exposures whose port is not free yet as soon as it is.
@@ -153,7 +167,9 @@ impl Running {
     ///
     /// Whoever is in a hurry lets `hurried` come to its end: at first nobody waits for streams
     /// any longer, the second time not even for farewells.
-    pub async fn drain(mut self, options: DrainOptions, mut hurried: impl AsyncFnMut()) {
+    ///
+    /// Gives how many streams were cut.
+    pub async fn drain(mut self, options: DrainOptions, mut hurried: impl AsyncFnMut()) -> usize {
         let registry = Arc::clone(&self.node.registry);
         let sessions: &dyn Drain = &*registry;
         let started = Instant::now();
@@ -180,6 +196,7 @@ impl Running {
             },
         }
         info!(won, streams_left, took = ?started.elapsed(), "relay stopped");
+        streams_left
     }
 
     /// Waits until every task has ended, those that serve peers first.

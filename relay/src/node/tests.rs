@@ -213,6 +213,7 @@ impl Site {
             token_validity: Duration::from_secs(60),
             asks_figures: false,
             resume_window: wire::limits::RESUME_WINDOW,
+            handshake_rate: HandshakeRate::Fixed(2_000),
             is_severable: true,
         });
         let doors = Doors {
@@ -371,7 +372,7 @@ fn a_node_that_drains_sends_its_agents_away_and_waits_for_their_streams() {
         draining.await.unwrap();
 
         assert!(is_waiting, "it did not wait for the stream");
-        assert_eq!(goaway.window_ms, 5_000);
+        assert_eq!(goaway.window_ms, 5_000, "all of it: it is alone");
         assert_eq!(closed.code, CloseCode::Shutdown);
         assert!(site.node.registry().live_agents().is_empty());
         assert!(site.node.sessions().tasks().is_empty());

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use tracing::{info, warn};
 
-use super::serve;
+use super::{Stopped, serve};
 use crate::{
     args::ServeArgs,
     config::{self, Flags, Inputs, KEYS, Loaded},
@@ -15,6 +15,9 @@ use crate::{
 
 /// Exit code for a configuration that does not hold, as `sysexits.h` has it.
 const EXIT_USAGE: u8 = 64;
+
+/// Exit code for a stop in order that had to cut streams. None of `sysexits.h`.
+const EXIT_STREAMS_CUT: u8 = 3;
 
 /// Where Linux tells the host's name.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
@@ -39,7 +42,8 @@ pub async fn main(args: ServeArgs, data_dir: Option<PathBuf>) -> ExitCode {
     tell(&loaded);
     let format = loaded.config.log_format;
     match serve(loaded.config).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Stopped::InOrder) => ExitCode::SUCCESS,
+        Ok(Stopped::StreamsCut(_)) => ExitCode::from(EXIT_STREAMS_CUT),
         Err(error) => {
             match format {
                 Format::Json => tracing::error!(%error, "relay cannot run"),

@@ -49,6 +49,8 @@ impl Signals {
 pub(super) enum Told {
     /// A signal.
     Signal(&'static str),
+    /// An operator's command.
+    Operator,
     /// A part that ended by itself.
     Ended(&'static str),
 }

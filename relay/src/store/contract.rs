@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use wire::{
     id::{AgentId, EnvironmentId, InstanceId},
@@ -14,7 +15,7 @@ use wire::{
 
 use super::{
     AddExposureError, CreateEnvironmentError, EnrolmentToken, ExposureRecord, FirstToken, NewAgent,
-    NewApiToken, NewEnvironment, RedeemError, Store,
+    NewApiToken, NewEnvironment, RedeemError, Store, StoreError,
 };
 use crate::{
     credential::SecretHash,
@@ -43,6 +44,7 @@ macro_rules! suite {
             replaces_the_former_agent_when_another_enrols,
             issues_no_token_for_an_environment_that_is_gone,
             records_a_start_only_when_its_counter_is_higher,
+            records_the_starts_of_a_crowd_as_it_does_one,
             holds_a_copied_agent_until_it_is_released,
             puts_an_api_token_in_place_of_one_of_its_name,
             keeps_exposures_with_their_environment,
@@ -376,6 +378,35 @@ pub(super) async fn records_a_start_only_when_its_counter_is_higher(store: &dyn 
 
     let record = store.agent(agent_id).await.unwrap().unwrap();
     assert_eq!((record.start_counter, record.instance), (2, Some(second)));
+}
+
+pub(super) async fn records_the_starts_of_a_crowd_as_it_does_one(store: &dyn Store) {
+    let crowd = 1..=30_u8;
+    for byte in crowd.clone() {
+        let environment = environment(byte, &format!("e-{byte}"));
+        store.create_environment(environment, 100).await.unwrap();
+        let (secret, now) = (hash(byte + 100), at(1));
+        let redeemed = store.redeem_token(&secret, agent(byte), now).await;
+        redeemed.unwrap();
+    }
+    let start = |byte: u8, counter: u8| {
+        let instance = InstanceId::from_bytes([byte + counter * 50; 16]);
+        store.record_start(AgentId::from_bytes([byte; 16]), counter.into(), instance)
+    };
+
+    // One of them goes away before it has its answer.
+    drop(start(1, 2).now_or_never());
+    let first = futures_util::future::join_all(crowd.clone().map(|byte| start(byte, 2))).await;
+    let again = futures_util::future::join_all(crowd.clone().map(|byte| start(byte, 1))).await;
+
+    let was_first = |result: Result<bool, StoreError>| result.unwrap();
+    let written = first.into_iter().map(was_first).filter(|written| *written);
+    assert!(written.count() >= crowd.len() - 1, "all but who went away");
+    assert!(!again.into_iter().any(was_first), "an older start");
+    for byte in crowd {
+        let record = store.agent(AgentId::from_bytes([byte; 16])).await.unwrap();
+        assert_eq!(record.unwrap().start_counter, 2);
+    }
 }
 
 pub(super) async fn holds_a_copied_agent_until_it_is_released(store: &dyn Store) {

@@ -9,6 +9,7 @@ mod agent;
 mod environment;
 mod error;
 mod exposure;
+mod starts;
 
 use std::{
     fs::OpenOptions,
@@ -27,6 +28,7 @@ use sqlx::{
 };
 use wire::id::{AgentId, EnvironmentId, InstanceId};
 
+use self::starts::{Start, Starts};
 use super::{
     AddExposureError, AgentRecord, ApiTokenRecord, CreateEnvironmentError, EnrolmentToken,
     EnvironmentRecord, ExposureRecord, NewAgent, NewApiToken, NewEnvironment, RedeemError, Store,
@@ -53,6 +55,7 @@ const PAGES_CACHED_KIBIBYTES: u32 = 256;
 pub struct SqliteStore {
     writer: SqlitePool,
     reader: SqlitePool,
+    starts: Starts,
 }
 
 impl SqliteStore {
@@ -97,7 +100,11 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(error::from_sqlx)?;
-        Ok(Self { writer, reader })
+        Ok(Self {
+            writer,
+            reader,
+            starts: Starts::default(),
+        })
     }
 
     /// Ends all connections; SQLite folds its journal into the file.
@@ -246,10 +253,12 @@ impl Store for SqliteStore {
         start_counter: u64,
         instance: InstanceId,
     ) -> Result<bool, StoreError> {
-        let mut write = self.begin().await?;
-        let outcome =
-            agent::record_start(&mut write.connection, agent_id, start_counter, instance).await;
-        write.end(outcome).await
+        self.write_start(Start {
+            agent_id,
+            start_counter,
+            instance,
+        })
+        .await
     }
 
     async fn hold_copied(&self, agent_id: AgentId, now: Timestamp) -> Result<(), StoreError> {

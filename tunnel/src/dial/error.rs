@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use tokio::time::Instant;
 use wire::{
     close::{RefusalCode, Retry},
     handshake::{HandshakeError, Refusal},
@@ -9,7 +10,7 @@ use wire::{
     transport::Transport,
 };
 
-use crate::{handshake::ConnectionError, websocket::WebSocketError};
+use crate::{busy::Busy, handshake::ConnectionError, websocket::WebSocketError};
 
 /// Why one route to a relay failed.
 #[derive(Debug)]
@@ -25,6 +26,11 @@ pub enum Cause {
     Tls(io::Error),
     /// No WebSocket came about.
     WebSocket(WebSocketError),
+    /// The relay has no time for a handshake, and has said when it will.
+    Busy {
+        /// The time that it named.
+        come_back_at: Instant,
+    },
     /// The session's handshake did not hold.
     Handshake(ConnectionError),
     /// The relay has answered, and refused.
@@ -33,6 +39,18 @@ pub enum Cause {
     TimedOut,
     /// The session that was to be resumed has ended at this end meanwhile.
     SessionOver,
+}
+
+impl Cause {
+    /// TLS did not come about, unless what came in its place says why.
+    pub(super) fn of_tls(error: io::Error) -> Self {
+        match Busy::of(&error) {
+            Some(busy) => Self::Busy {
+                come_back_at: Instant::now() + busy.come_back_in,
+            },
+            None => Self::Tls(error),
+        }
+    }
 }
 
 impl From<ConnectionError> for Cause {
@@ -98,7 +116,8 @@ impl DialError {
             Cause::WebSocket(_) => 4,
             Cause::Tls(_) => 5,
             Cause::Handshake(_) => 6,
-            Cause::Refused(_) => 7,
+            Cause::Busy { .. } => 7,
+            Cause::Refused(_) => 8,
         }
     }
 
@@ -113,12 +132,32 @@ impl DialError {
     }
 
     /// Whether the host is there and nothing listens on the port, over TCP.
-    pub(super) fn is_nobody_there(&self) -> bool {
+    pub(super) fn is_nobody_listening(&self) -> bool {
         let is_refused = matches!(
             &self.cause,
             Cause::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused
         );
         is_refused && self.transport != Some(Transport::Quic)
+    }
+
+    /// Whether nobody listens, or who does closed without a word of TLS, as a relay that
+    /// restarts or has no time: it may pass by itself, and soon.
+    pub fn may_pass(&self) -> bool {
+        let is_cut = matches!(&self.cause, Cause::Tls(error) if matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+        ));
+        is_cut || self.is_nobody_listening() || self.is_busy()
+    }
+
+    /// Whether the relay has answered that it has no time.
+    pub(super) const fn is_busy(&self) -> bool {
+        matches!(&self.cause, Cause::Busy { .. })
+    }
+
+    /// Whether it is a failure at this address.
+    pub(super) fn is_of(&self, address: &RelayAddress) -> bool {
+        self.address.as_ref() == Some(address)
     }
 
     /// The relay's refusal, where it was one.
@@ -133,6 +172,9 @@ impl DialError {
     pub fn retry(&self) -> Retry {
         match &self.cause {
             Cause::Refused(refusal) => refusal.retry(),
+            Cause::Busy { come_back_at } => {
+                Retry::Slot(come_back_at.saturating_duration_since(Instant::now()))
+            }
             _ => Retry::Backoff,
         }
     }
@@ -145,6 +187,7 @@ impl DialError {
             Cause::Connect(_) => "connect",
             Cause::Tls(_) => "tls",
             Cause::WebSocket(_) => "websocket",
+            Cause::Busy { .. } => "busy",
             Cause::Handshake(ConnectionError::Handshake(HandshakeError::Intercepted)) => {
                 "intercepted"
             }
@@ -192,6 +235,7 @@ impl DialError {
             Cause::Handshake(ConnectionError::Handshake(HandshakeError::VersionUnsupported {
                 ..
             })) => "update the agent or the relay".into(),
+            Cause::Busy { .. } => RefusalCode::Overloaded.advice().into(),
             Cause::Handshake(_) | Cause::SessionOver => String::new(),
             Cause::Refused(refusal) => refusal.code.advice().into(),
         }
@@ -209,6 +253,7 @@ impl fmt::Display for DialError {
             Cause::Connect(error) => write!(f, "no connection: {error}"),
             Cause::Tls(error) => write!(f, "no TLS: {error}"),
             Cause::WebSocket(error) => error.fmt(f),
+            Cause::Busy { .. } => f.write_str("it takes nobody now, and has said when it will"),
             Cause::Handshake(error) => error.fmt(f),
             Cause::Refused(refusal) if refusal.reason.is_empty() => {
                 write!(f, "refused: {}", refusal.code)
@@ -230,7 +275,11 @@ impl std::error::Error for DialError {
             Cause::Resolve(error) | Cause::Connect(error) | Cause::Tls(error) => Some(error),
             Cause::WebSocket(error) => Some(error),
             Cause::Handshake(error) => Some(error),
-            Cause::Nowhere | Cause::Refused(_) | Cause::TimedOut | Cause::SessionOver => None,
+            Cause::Nowhere
+            | Cause::Busy { .. }
+            | Cause::Refused(_)
+            | Cause::TimedOut
+            | Cause::SessionOver => None,
         }
     }
 }

@@ -51,7 +51,7 @@ impl DialTally {
         };
         let counts = self.of(transport);
         let count = match error.cause() {
-            Cause::Refused(_) => &counts.refused,
+            Cause::Refused(_) | Cause::Busy { .. } => &counts.refused,
             Cause::TimedOut => &counts.timed_out,
             Cause::Nowhere
             | Cause::Resolve(_)

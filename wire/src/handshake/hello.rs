@@ -259,6 +259,8 @@ impl Refusal {
     pub fn retry(&self) -> Retry {
         match (self.code.retry(), self.retry_after) {
             (Retry::Never, _) => Retry::Never,
+            // Others were told the times before and after.
+            (Retry::Backoff, Some(slot)) => Retry::Slot(slot),
             (_, Some(pause)) => Retry::After(pause),
             (retry, None) => retry,
         }

@@ -271,6 +271,13 @@ impl Session {
         }
     }
 
+    /// Asks the peer at once for a sign of life, over every connection.
+    pub fn ask(&mut self, now: Instant) {
+        for connection in self.connections.values_mut() {
+            connection.heartbeat.ask(now);
+        }
+    }
+
     /// Asks the dialler to move.
     pub fn goaway(&mut self, goaway: Goaway) {
         self.goaway = Some(goaway);

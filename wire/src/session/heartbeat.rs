@@ -111,6 +111,13 @@ impl Heartbeat {
         Some(self.sequence)
     }
 
+    /// A question is due now, unless one waits for its answer or to be sent.
+    pub(super) fn ask(&mut self, now: Instant) {
+        if self.silent_since().is_none() {
+            self.ping_due = Some(now);
+        }
+    }
+
     /// The answer to send, if one is due.
     pub(super) const fn take_pong(&mut self) -> Option<u64> {
         self.pong_due.take()
@@ -261,6 +268,20 @@ mod tests {
             heartbeat.deadline(true),
             Some(start + Transport::Quic.heartbeat_busy())
         );
+    }
+
+    #[test]
+    fn a_peer_that_is_asked_at_once_and_says_nothing_is_dead_within_the_deadline_of_an_answer() {
+        let (mut heartbeat, start) = answered(Side::Dialler, Transport::Ws);
+        let now = start + SECOND;
+
+        heartbeat.ask(now);
+        heartbeat.take_ping(now);
+        heartbeat.ask(now + SECOND);
+
+        let deadline = heartbeat.deadline(false).unwrap();
+        assert_eq!(deadline, now + HEARTBEAT_ANSWER_MIN);
+        assert_eq!(heartbeat.on_timeout(deadline, false), Verdict::Dead);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use wire::{
     key::PublicKey,
 };
 
-use super::{damaged, error, integer, number, parsed, time, wrote};
+use super::{damaged, error, integer, number, parsed, starts::Start, time, wrote};
 use crate::{
     credential::SecretHash,
     store::{AgentRecord, EnrolmentToken, NewAgent, RedeemError, StoreError},
@@ -167,17 +167,15 @@ async fn replace_agent(
 
 pub(super) async fn record_start(
     connection: &mut SqliteConnection,
-    agent_id: AgentId,
-    start_counter: u64,
-    instance: InstanceId,
+    start: &Start,
 ) -> Result<bool, StoreError> {
     let query = sqlx::query(
         "UPDATE agent SET start_counter = ?1, instance = ?2 \
          WHERE id = ?3 AND copied_since IS NULL AND (instance IS NULL OR start_counter < ?1)",
     )
-    .bind(integer(start_counter))
-    .bind(instance.as_bytes().as_slice())
-    .bind(agent_id.to_string());
+    .bind(integer(start.start_counter))
+    .bind(start.instance.as_bytes().as_slice())
+    .bind(start.agent_id.to_string());
     wrote(connection, query).await
 }
 

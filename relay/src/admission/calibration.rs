@@ -1,0 +1,109 @@
+//! How many handshakes in a second this machine does, from what they cost it.
+//!
+//! The processor time of the whole process, over the handshakes that it finished meanwhile:
+//! so nothing that belongs to one is forgotten (the kernel's part, the store's), and where
+//! streams need the processors too, each handshake seems to cost more and fewer are let in,
+//! until both together take the share that is meant for them. Only times in which handshakes
+//! are what the machine does tell anything; at rest, what was learnt stays.
+//!
+//! What others on the machine take, the process does not see in its own time. But where work
+//! lies about, the processor time that it got is all that there is for it.
+
+use std::time::Duration;
+
+use crate::limits::{
+    HANDSHAKE_COST_GUESS, HANDSHAKE_RATE_MAX, HANDSHAKE_RATE_MIN, PROCESSOR_SHARE,
+};
+
+/// Fewer handshakes than this say nothing.
+const HANDSHAKES_MIN: u64 = 16;
+
+/// From this part of the rate on, handshakes are what the machine does.
+const BUSY: f64 = 0.5;
+
+/// What former samples count for beside a new one.
+const MEMORY: f64 = 0.85;
+
+/// As many handshakes does the first guess count for.
+const GUESS_WEIGHT: f64 = 32.0;
+
+/// A task that has waited so long for a processor waits behind more than a burst.
+const LATE: Duration = Duration::from_millis(120);
+
+/// Below this, none waits.
+const PROMPT: Duration = Duration::from_millis(20);
+
+/// By what the processors are believed to be more again where none waits.
+const RAISE: f64 = 1.05;
+
+/// Of how much of a processor a relay is sure: others are on the machine, and not a hundred.
+const PROCESSORS_MIN: f64 = 0.05;
+
+/// What the machine did in a while.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sample {
+    /// The while.
+    pub elapsed: Duration,
+    /// Processor time of the process, in it.
+    pub processor_time: Duration,
+    /// How many were let in.
+    pub admitted: u64,
+    /// How many were done, in whatever way.
+    pub finished: u64,
+    /// How long who was let in waited for a processor, in the mean.
+    pub lateness: Duration,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Calibration {
+    /// Those of the machine, and what is left of them by others.
+    processors: f64,
+    available: f64,
+    /// Seconds of processor time, and the handshakes that they were spent on.
+    seconds: f64,
+    handshakes: f64,
+}
+
+impl Calibration {
+    /// Begins with a guess for a machine with so many processors.
+    pub fn new(processors: usize) -> Self {
+        let processors = f64::from(u32::try_from(processors.max(1)).unwrap_or(u32::MAX));
+        Self {
+            processors,
+            available: processors,
+            seconds: HANDSHAKE_COST_GUESS.as_secs_f64() * GUESS_WEIGHT,
+            handshakes: GUESS_WEIGHT,
+        }
+    }
+
+    /// Handshakes in a second that leave the rest of the machine to others.
+    pub fn rate(&self) -> f64 {
+        let rate = self.available * PROCESSOR_SHARE * self.handshakes / self.seconds;
+        rate.clamp(HANDSHAKE_RATE_MIN, HANDSHAKE_RATE_MAX)
+    }
+
+    /// What a handshake costs, in processor time.
+    pub fn cost(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds / self.handshakes)
+    }
+
+    /// Learns from a while.
+    pub fn learn(&mut self, sample: Sample) {
+        let at_full_rate = self.rate() * sample.elapsed.as_secs_f64();
+        let admitted = sample.admitted as f64;
+        if sample.finished < HANDSHAKES_MIN || admitted < BUSY * at_full_rate {
+            return;
+        }
+        let spent = sample.processor_time.as_secs_f64();
+        self.seconds = self.seconds.mul_add(MEMORY, spent.max(f64::EPSILON));
+        self.handshakes = self.handshakes.mul_add(MEMORY, sample.finished as f64);
+        if sample.lateness > LATE {
+            let got = spent / sample.elapsed.as_secs_f64();
+            self.available = f64::midpoint(self.available, got);
+        } else if sample.lateness < PROMPT {
+            self.available *= RAISE;
+        }
+        self.available = self.available.clamp(PROCESSORS_MIN, self.processors);
+    }
+}
