@@ -55,9 +55,9 @@ Every option but --token and --config is also a key of the configuration file
 (docker_socket = \"…\") and a variable (STERNLINE_AGENT_DOCKER_SOCKET). An option wins
 over a variable, a variable over the file.
 
-SIGHUP reads the policy file again and tries the relay at once. Exit codes: 0 stopped in order, 74 the
-state directory cannot be used, 78 something must be corrected before another start
-(configuration, policy, token).";
+SIGHUP reads the policy file again and tries the relay at once. Exit codes: 0 stopped
+in order, 74 the state directory cannot be used, 78 something must be corrected before
+another start (configuration, policy, token).";
 
 const STATUS_HELP: &str = "\
 With --healthcheck nothing is printed while the agent is online, and the exit code is

@@ -5,7 +5,8 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`file`], [`strict_toml`], [`host`], [`figures`], [`clock`], [`watched`], [`nudge`], [`version`] |
+//! | 0 | [`file`], [`strict_toml`], [`host`], [`figures`], [`version`] |
+//! | 0 | [`clock`], [`watched`], [`nudge`] |
 //! | 1 | [`state_dir`], [`policy`], [`token`], [`audit`], [`netlink`], [`sleep`] |
 //! | 2 | [`config`], [`identity`], [`cli`] |
 //! | 3 | [`enrol`], [`policy_file`], [`sandbox`], [`status`], [`log`] |

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn only_a_world_that_went_ahead_by_seconds_tells_of_a_sleep() {
-        let start = Instant::now();
+        let start = World::real().clock.now();
         let later = |seconds, milliseconds| (start + Duration::from_secs(seconds), milliseconds);
         let before = (start, 1_000_000);
 

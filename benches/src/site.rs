@@ -1,7 +1,7 @@
 //! A relay as a process of its own on loopback, and agents as processes beside it.
 //!
-//! A `relay.toml` in the folder is the relay's configuration. The data directory may be kept: a fleet that was enrolled once is known again to
-//! every relay that is started over it.
+//! A `relay.toml` in the folder is the relay's configuration. The data directory may be kept:
+//! a fleet that was enrolled once is known again to every relay that is started over it.
 
 use std::{
     fs::{self, File},

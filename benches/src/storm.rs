@@ -123,7 +123,10 @@ pub async fn run(arguments: &StormArgs, results: &Results) -> Result<(), Failure
         None => own_folder()?,
     };
     let temporary = tempfile::tempdir().context("a temporary folder")?;
-    let folder = arguments.folder.as_deref().unwrap_or(temporary.path());
+    let folder = arguments
+        .folder
+        .as_deref()
+        .unwrap_or_else(|| temporary.path());
     let mut rows: Vec<Row> = results.rounds("storm").unwrap_or_default();
     for transport in &arguments.transports {
         let row = measure(arguments, (&binaries, &folder.to_owned()), *transport).await?;

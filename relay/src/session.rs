@@ -20,15 +20,15 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, info};
 use tunnel::{
-    IncomingStream, KeyPair, OpenRequest, Session, Stream, StreamReset, World,
+    KeyPair, Session, World,
     handshake::{Connection, ConnectionError},
 };
 use wire::{
-    close::{CloseCode, RefusalCode, ResetCode},
+    close::{CloseCode, RefusalCode},
     handshake::{Credential, Hello, ReceivedHello, Refusal, Welcome},
     id::{Epoch, SessionId},
     key::Secret,
-    limits::{BULK_LANES_MAX, HANDSHAKE_TIMEOUT, OPEN_BYTES_MAX},
+    limits::{BULK_LANES_MAX, HANDSHAKE_TIMEOUT},
     transport::Transport,
 };
 
@@ -37,12 +37,13 @@ use crate::{
     farewell::Farewells,
     gate::Gate,
     limits::HANDSHAKES_MAX,
-    metrics::{Direction, Doorway, Metrics, Origin, Resumed, Role, StreamGuard},
+    metrics::{Doorway, Metrics, Resumed, Role},
     registry::{AgentFacts, LiveAgent, Registry},
     tasks::Tasks,
 };
 
 mod listen;
+mod streams;
 
 use listen::{figures_request, serve_agent};
 
@@ -299,11 +300,7 @@ impl Sessions {
             }
             Guest::Returning(agent, live) => {
                 let is_move = live.session.is_connected();
-                let driver = connection.welcome_back(&live.session, &welcome).await;
-                let driver = driver.map_err(broken)?.ok_or_else(|| {
-                    Failed::Broken("the session to be resumed has ended meanwhile".to_owned())
-                })?;
-                self.tasks.spawn(driver);
+                self.welcome_back(connection, live, &welcome).await?;
                 self.note_returned(agent, live, visit.remote, is_move);
                 return Ok(None);
             }
@@ -380,6 +377,20 @@ impl Sessions {
             }),
             (None, None) => Ok(Guest::Agent(agent)),
         }
+    }
+
+    /// Has a session go on over this connection.
+    async fn welcome_back(
+        &self,
+        connection: Connection,
+        live: &LiveAgent,
+        welcome: &Welcome,
+    ) -> Result<(), Failed> {
+        let driver = connection.welcome_back(&live.session, welcome).await;
+        let driver = driver.map_err(|error| Failed::Broken(error.to_string()))?;
+        let over = || Failed::Broken("the session to be resumed has ended meanwhile".to_owned());
+        self.tasks.spawn(driver.ok_or_else(over)?);
+        Ok(())
     }
 
     /// A session goes on over another connection.
@@ -502,94 +513,6 @@ impl Sessions {
         let now = parts.world.clock.now();
         let age = now.saturating_duration_since(session.stats().opened_at);
         parts.metrics.closed(role, code, age);
-    }
-
-    /// Joins an operator's stream to one of the environment that it names.
-    async fn forward(&self, principal: &Principal, mut incoming: IncomingStream) {
-        let metrics = &self.parts.metrics;
-        let request = OpenRequest {
-            environment: std::mem::take(&mut incoming.open.environment),
-            target: incoming.open.target.clone(),
-            principal: String::new(),
-            request_id: incoming.open.request_id,
-            first_bytes: incoming.take_first_bytes(OPEN_BYTES_MAX),
-        };
-        let (far, _open) = match self.open(principal, request).await {
-            Ok(reached) => reached,
-            Err(reset) => return incoming.reject(reset.code, &reset.reason),
-        };
-        let near = incoming.accept();
-        let count = |bytes, is_forth| {
-            let direction = if is_forth {
-                Direction::Sent
-            } else {
-                Direction::Received
-            };
-            metrics.bytes(direction, bytes);
-        };
-        if let Err(reset) = tunnel::splice::join(near, far, count).await {
-            metrics.reset(reset.code);
-        }
-    }
-
-    /// Opens a stream to a target at an agent, and waits until the agent has reached it:
-    /// what every open of an operator comes to. The request's environment is looked up for
-    /// the principal, and the agent is told who that is.
-    ///
-    /// The stream is counted as open for as long as the guard is kept.
-    ///
-    /// # Errors
-    ///
-    /// What the opener of the stream is told: there is no such environment, it is offline, or
-    /// the agent's own reason.
-    pub async fn open(
-        &self,
-        principal: &Principal,
-        request: OpenRequest,
-    ) -> Result<(Stream, StreamGuard), StreamReset> {
-        let metrics = &self.parts.metrics;
-        let failed = |code, reason: String| {
-            metrics.reset(code);
-            StreamReset { code, reason }
-        };
-        let reached = self.reach(principal, &request.environment).await;
-        let session = reached.map_err(|(code, reason)| failed(code, reason))?;
-        let (kind, started) = (request.target.kind(), self.parts.world.clock.now());
-        let open = metrics.stream_opened(Origin::Operator, kind);
-        let request = OpenRequest {
-            environment: String::new(),
-            principal: principal.name().to_owned(),
-            ..request
-        };
-        metrics.bytes(Direction::Sent, request.first_bytes.len() as u64);
-        let opened = session.open(request).await;
-        let mut stream =
-            opened.map_err(|error| failed(ResetCode::EnvironmentOffline, error.to_string()))?;
-        let answer = stream.accepted().await;
-        let now = self.parts.world.clock.now();
-        let after = now.saturating_duration_since(started);
-        metrics.stream_answered(kind, answer.is_ok(), after);
-        answer.map_err(|reset| failed(reset.code, reset.reason))?;
-        Ok((stream, open))
-    }
-
-    /// The session of an environment that the principal may reach.
-    async fn reach(
-        &self,
-        principal: &Principal,
-        environment: &str,
-    ) -> Result<Session, (ResetCode, String)> {
-        let resolved = self
-            .parts
-            .control
-            .resolve_environment(principal, environment)
-            .await;
-        let id = resolved.map_err(|error| (error.reset(), error.to_string()))?;
-        let session = self.parts.registry.session_soon(id).await;
-        session.ok_or_else(|| {
-            let reason = format!("the environment `{environment}` is offline");
-            (ResetCode::EnvironmentOffline, reason)
-        })
     }
 }
 

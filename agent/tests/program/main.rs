@@ -359,7 +359,8 @@ async fn goes_in_order_on_a_signal_and_comes_back_when_the_relay_goes() {
 
     first.close(CloseCode::Shutdown, "the relay restarts");
     let second = relay.welcomed().await.session;
-    eventually(|| agent.status("--healthcheck").0.then_some(())).await;
+    let id = second.id().to_string();
+    eventually(|| agent.status("--json").1.contains(&id).then_some(())).await;
     agent.signal(rustix::process::Signal::TERM);
 
     let closed = timeout(DEADLINE, second.closed()).await.unwrap();

@@ -10,7 +10,7 @@ use crate::limits::{HANDSHAKE_RATE_MAX, HANDSHAKE_RATE_MIN, SLOT_MAX, SLOT_MIN};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn fixed(rate: f64) -> (Admission, Instant) {
-    let now = Instant::now();
+    let now = tunnel::World::real().clock.now();
     (Admission::new(now, Rate::Fixed(rate)), now)
 }
 

@@ -1,8 +1,8 @@
 //! Declares families in a registry, under the relay's prefix.
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, Result, core::Collector,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, Result, core::Collector,
 };
 
 /// Declares families under the relay's prefix.
@@ -55,6 +55,11 @@ pub(super) fn gauges_at_scrape(name: &str, help: &str, by: &[&str]) -> Result<In
     IntGaugeVec::new(opts(name, help), by)
 }
 
+/// The same for what is no whole number.
+pub(super) fn float_gauges_at_scrape(name: &str, help: &str, by: &[&str]) -> Result<GaugeVec> {
+    GaugeVec::new(opts(name, help), by)
+}
+
 /// Gives every value of a label its series from the start, at 0: a rate over the
 /// first event is then seen.
 pub(super) fn begin(family: &IntCounterVec, values: impl IntoIterator<Item = &'static str>) {
@@ -63,6 +68,6 @@ pub(super) fn begin(family: &IntCounterVec, values: impl IntoIterator<Item = &'s
     }
 }
 
-pub(super) fn opts(name: &str, help: &str) -> Opts {
+fn opts(name: &str, help: &str) -> Opts {
     Opts::new(format!("sternline_relay_{name}"), help)
 }

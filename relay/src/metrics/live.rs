@@ -18,7 +18,7 @@ use tunnel::Occupancy;
 
 use super::{
     Metrics, accept_queue,
-    declare::{gauges_at_scrape, opts},
+    declare::{float_gauges_at_scrape, gauges_at_scrape},
     session::Role,
 };
 
@@ -189,11 +189,9 @@ impl LiveSeries {
                 "Agents that were told a time to come back which is still to come.",
                 &[],
             )?,
-            window: GaugeVec::new(
-                opts(
-                    "reconnect_window_seconds",
-                    "Over how long agents are told to spread where all come back at once.",
-                ),
+            window: float_gauges_at_scrape(
+                "reconnect_window_seconds",
+                "Over how long agents are told to spread where all come back at once.",
                 &[],
             )?,
         })))
