@@ -209,6 +209,15 @@ impl Sim {
         Ok(Arc::new(udp::SimUdp::new(self.clone(), host, id)))
     }
 
+    /// The process that holds a UDP port of a host has ended: the port is free.
+    pub fn free_udp_port(&self, host: NodeId, port: u16) {
+        let freed = self.with_stack(host, |stack, _| {
+            stack.free_udp_port(port);
+            Ok(())
+        });
+        debug_assert!(freed.is_ok(), "this never fails");
+    }
+
     /// The next thing that happens to a host, after it has: its sockets and its clock are
     /// as they are then, and what runs there is the caller's. For one caller.
     pub async fn next_deed(&self) -> HostDeed {

@@ -344,6 +344,13 @@ impl Stack {
         self.udp.take(id).ok_or(HostError::WouldBlock)
     }
 
+    /// Closes whatever socket holds a port: the process whose it was has ended.
+    pub fn free_udp_port(&mut self, port: u16) {
+        if let Some(id) = self.udp.holder(port) {
+            self.udp.close(id);
+        }
+    }
+
     /// Closes a UDP socket.
     pub fn close_udp(&mut self, id: UdpId) {
         self.udp.close(id);

@@ -35,10 +35,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     task::{JoinHandle, JoinSet},
 };
-use tunnel::{
-    KeyPair, OpenRequest, Stream, World,
-    world::{AsyncUdpSocket, BoxIo},
-};
+use tunnel::{KeyPair, OpenRequest, Stream, World, world::BoxIo};
 use wire::{
     id::{EnvironmentId, RequestId},
     key::Secret,
@@ -52,11 +49,6 @@ use crate::{capture::Keys, sim::Sim, version, workload::Vendor};
 /// The ports of every simulated relay, by which attempts are told apart.
 const TUNNEL_PORT: u16 = 8000;
 const HTTPS_PORT: u16 = 443;
-
-/// How often, and how far apart, it is tried whether a port is free again: for longer than
-/// three round trips of any scenario.
-const PORT_TRIES: u32 = 6_000;
-const PORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a relay does on two cores: measured there, which a simulation cannot.
 const HANDSHAKES_PER_SECOND: u32 = 2_000;
@@ -198,10 +190,11 @@ impl Relays {
         let generation = generation.expect("memory counts");
         let relay = Node::build(self.parts(world.clone(), generation));
         let listen = |port| self.sim.listen(node, port).expect("the ports are free");
+        let udp = self.sim.bind_udp(node, TUNNEL_PORT);
         let doors = Doors {
             https: Box::new(listen(HTTPS_PORT)),
             tunnel_tcp: Box::new(listen(TUNNEL_PORT)),
-            tunnel_udp: self.udp(node).await,
+            tunnel_udp: udp.expect("the port is free"),
         };
         let running = relay.serve(doors, &self.tls(&world));
         let mut watching = JoinSet::new();
@@ -256,18 +249,6 @@ impl Relays {
         tls
     }
 
-    /// The tunnel's UDP socket. What QUIC still has to say of a relay that has ended holds the
-    /// former one for some round trips; the end of a process would not.
-    async fn udp(&self, node: NodeId) -> Arc<dyn AsyncUdpSocket> {
-        for _ in 0..PORT_TRIES {
-            match self.sim.bind_udp(node, TUNNEL_PORT) {
-                Ok(socket) => return socket,
-                Err(_) => tokio::time::sleep(PORT_PAUSE).await,
-            }
-        }
-        panic!("a relay that has ended holds its UDP port for ever");
-    }
-
     /// The host is gone: what ran on it, runs no more, and says nothing.
     pub(super) fn crash(&self, node: NodeId) {
         if let Some(host) = self.hosts().get_mut(&node) {
@@ -286,7 +267,7 @@ impl Relays {
             return;
         };
         if let Some(process) = host.running.take() {
-            let ends = self.ends.clone();
+            let (sim, ends) = (self.sim.clone(), self.ends.clone());
             host.ending = Some(tokio::spawn(async move {
                 let watching = process.watching;
                 process
@@ -294,6 +275,8 @@ impl Relays {
                     .drain(DRAIN, std::future::pending::<()>)
                     .await;
                 drop(watching);
+                // What QUIC still has to say to the lost would hold it; the process is gone.
+                sim.free_udp_port(node, TUNNEL_PORT);
                 ends.relay_is_gone(node);
             }));
         }

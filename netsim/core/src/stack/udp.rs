@@ -48,7 +48,14 @@ impl UdpTable {
     }
 
     pub(super) fn is_taken(&self, port: u16) -> bool {
-        self.all.values().any(|socket| socket.port == port)
+        self.holder(port).is_some()
+    }
+
+    /// Whose port this is.
+    pub(super) fn holder(&self, port: u16) -> Option<UdpId> {
+        let mut all = self.all.iter();
+        all.find(|(_, socket)| socket.port == port)
+            .map(|(id, _)| *id)
     }
 
     pub(super) fn bind(
