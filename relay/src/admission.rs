@@ -145,6 +145,14 @@ impl Admission {
         self.rate.per_second()
     }
 
+    /// What a handshake costs, in processor time; `None` where that is not learnt.
+    pub fn cost(&self) -> Option<Duration> {
+        match &self.rate {
+            Rate::Calibrated(calibration) => Some(calibration.cost()),
+            Rate::Fixed(_) => None,
+        }
+    }
+
     /// Over how long so many agents are to spread. Below what is admitted, so that chance alone
     /// sends few away.
     pub fn window(&self, agents: u32) -> Duration {

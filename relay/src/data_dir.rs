@@ -37,6 +37,8 @@ pub const STORE: &str = "relay.db";
 pub const QUIC_PEERS: &str = "quic.peers";
 /// Where a running relay listens.
 pub const RUN: &str = "run.json";
+/// What a handshake costs this machine, in microseconds: a figure for the next start.
+pub const HANDSHAKE_COST: &str = "handshake.cost";
 
 /// Why a file or the directory cannot be used. Says what a person can do.
 #[derive(Debug, Error)]

@@ -35,6 +35,8 @@ pub enum HandshakeRate {
     /// As many as this machine turns out to do.
     #[default]
     Auto,
+    /// The same, beginning with what a handshake has cost a former run.
+    Learnt(Duration),
     /// So many.
     Fixed(u32),
     /// As many as come.
@@ -60,10 +62,11 @@ pub struct Gate {
 impl Gate {
     /// A gate that nobody has come to.
     pub fn new(world: World, metrics: Arc<Metrics>, configured: HandshakeRate) -> Arc<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let rate = match configured {
-            HandshakeRate::Auto => {
-                let processors = std::thread::available_parallelism().map_or(1, usize::from);
-                Some(Rate::Calibrated(Calibration::new(processors)))
+            HandshakeRate::Auto => Some(Rate::Calibrated(Calibration::new(processors))),
+            HandshakeRate::Learnt(cost) => {
+                Some(Rate::Calibrated(Calibration::resuming(processors, cost)))
             }
             HandshakeRate::Fixed(rate) => Some(Rate::Fixed(f64::from(rate.max(1)))),
             HandshakeRate::Unlimited => None,
@@ -73,7 +76,7 @@ impl Gate {
             world,
             metrics,
             admission: rate.map(|rate| Mutex::new(Admission::new(now, rate))),
-            is_calibrated: configured == HandshakeRate::Auto,
+            is_calibrated: matches!(configured, HandshakeRate::Auto | HandshakeRate::Learnt(_)),
             finished: AtomicU64::new(0),
             began: AtomicU64::new(0),
             waited_micros: AtomicU64::new(0),
@@ -129,6 +132,11 @@ impl Gate {
             || Duration::from_secs(agents.into()) / HANDSHAKES_PER_SECOND_ASSUMED,
             |admission| admission.window(agents),
         )
+    }
+
+    /// What a handshake costs, in processor time; `None` where that is not learnt.
+    pub fn cost(&self) -> Option<Duration> {
+        self.admission()?.cost()
     }
 
     /// What there is to say of it at a scrape; the window is for so many agents.

@@ -160,6 +160,12 @@ impl Node {
         &self.control
     }
 
+    /// What a handshake costs this machine, in processor time; `None` where that is not
+    /// learnt.
+    pub fn handshake_cost(&self) -> Option<Duration> {
+        self.gate.cost()
+    }
+
     /// Who is live.
     pub const fn registry(&self) -> &Arc<Registry> {
         &self.registry

@@ -9,6 +9,7 @@
 mod beside;
 mod bind;
 mod command;
+mod cost;
 mod drain;
 mod pulse;
 mod secret;
@@ -104,7 +105,7 @@ pub enum ServeError {
 /// # Errors
 ///
 /// Where it cannot start, or a listener ends by itself.
-pub async fn serve(config: Config) -> Result<Stopped, ServeError> {
+pub async fn serve(mut config: Config) -> Result<Stopped, ServeError> {
     let world = World::real();
     let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
     let mut signals = Signals::new()?;
@@ -115,6 +116,7 @@ pub async fn serve(config: Config) -> Result<Stopped, ServeError> {
     let series = Series::new();
     let metrics = Arc::new(Metrics::new(&series, VERSION, COMMIT)?);
     log::watch_panics(metrics.clone());
+    config.handshake_rate = cost::begin(config.handshake_rate, &data_dir);
     let foundation = Foundation::build(&data_dir, &world, &metrics).await?;
     let store = foundation.store.clone();
     let tls = ServerTls::new(config.tls.clone(), data_dir.clone(), world.clock.clone())?;
@@ -156,7 +158,10 @@ pub async fn serve(config: Config) -> Result<Stopped, ServeError> {
         "relay serves"
     );
 
-    let told = until_told(&mut signals, &notifier, &mut running, &mut beside).await;
+    let told = tokio::select! {
+        told = until_told(&mut signals, &notifier, &mut running, &mut beside) => told,
+        never = cost::keep(&node, &data_dir) => match never {},
+    };
     notifier.stopping(config.drain_timeout + FAREWELL + END);
     phase.send_replace(Phase::Draining);
     let options = DrainOptions {

@@ -27,6 +27,9 @@ const MEMORY: f64 = 0.85;
 /// As many handshakes does the first guess count for.
 const GUESS_WEIGHT: f64 = 32.0;
 
+/// In seconds: no machine does a handshake in less, and a rate is no division by nothing.
+const COST_MIN: f64 = 1e-6;
+
 /// A task that has waited so long for a processor waits behind more than a burst.
 const LATE: Duration = Duration::from_millis(120);
 
@@ -68,11 +71,16 @@ pub struct Calibration {
 impl Calibration {
     /// Begins with a guess for a machine with so many processors.
     pub fn new(processors: usize) -> Self {
+        Self::resuming(processors, HANDSHAKE_COST_GUESS)
+    }
+
+    /// Begins with what a former run on this machine has learnt.
+    pub fn resuming(processors: usize, cost: Duration) -> Self {
         let processors = f64::from(u32::try_from(processors.max(1)).unwrap_or(u32::MAX));
         Self {
             processors,
             available: processors,
-            seconds: HANDSHAKE_COST_GUESS.as_secs_f64() * GUESS_WEIGHT,
+            seconds: cost.as_secs_f64().max(COST_MIN) * GUESS_WEIGHT,
             handshakes: GUESS_WEIGHT,
         }
     }
