@@ -158,10 +158,14 @@ pub async fn serve(mut config: Config) -> Result<Stopped, ServeError> {
         "relay serves"
     );
 
-    let told = tokio::select! {
-        told = until_told(&mut signals, &notifier, &mut running, &mut beside) => told,
-        never = cost::keep(&node, &data_dir) => match never {},
-    };
+    let told = until_told(
+        &mut signals,
+        &notifier,
+        &mut running,
+        &mut beside,
+        &data_dir,
+    )
+    .await;
     notifier.stopping(config.drain_timeout + FAREWELL + END);
     phase.send_replace(Phase::Draining);
     let options = DrainOptions {
@@ -173,12 +177,15 @@ pub async fn serve(mut config: Config) -> Result<Stopped, ServeError> {
     beside.finish().await;
     store.close().await;
     data_dir.remove(RUN)?;
-    match told {
-        Told::Signal(_) | Told::Operator => Ok(match streams_cut {
-            0 => Stopped::InOrder,
-            cut => Stopped::StreamsCut(cut),
-        }),
-        Told::Ended(part) => Err(ServeError::Ended(part)),
+    stopped(told, streams_cut)
+}
+
+/// What a relay has to say at its end.
+fn stopped(told: Told, streams_cut: usize) -> Result<Stopped, ServeError> {
+    match (told, streams_cut) {
+        (Told::Ended(part), _) => Err(ServeError::Ended(part)),
+        (Told::Signal(_) | Told::Operator, 0) => Ok(Stopped::InOrder),
+        (Told::Signal(_) | Told::Operator, cut) => Ok(Stopped::StreamsCut(cut)),
     }
 }
 
@@ -188,9 +195,10 @@ async fn until_told(
     notifier: &Notifier,
     running: &mut Running,
     beside: &mut Beside,
+    data_dir: &Arc<DataDir>,
 ) -> Told {
     let (registry, reload) = (running.node().registry().clone(), beside.reload.clone());
-    let control = running.node().control().clone();
+    let (node, control) = (running.node().clone(), running.node().control().clone());
     let ended = async {
         tokio::select! {
             part = running.ended() => part,
@@ -200,6 +208,7 @@ async fn until_told(
     tokio::select! {
         told = drain::until_told(signals, ended, &reload) => told,
         () = control.drain_asked() => Told::Operator,
+        never = cost::keep(&node, data_dir) => match never {},
         never = pulse::keep_telling(notifier, &registry) => match never {},
     }
 }
