@@ -22,7 +22,7 @@ use tunnel::{
 };
 use wire::message::{self, docker::State};
 
-use crate::{policy_file::PolicyInForce, status::DockerStatus, watched};
+use crate::{policy::Access, policy_file::PolicyInForce, status::DockerStatus, watched};
 
 mod transport;
 
@@ -108,7 +108,7 @@ impl Health {
     fn advice(&self) -> &str {
         match self {
             Self::Unknown | Self::Ok { .. } => "",
-            Self::NotAllowed => "the customer's policy says docker = false",
+            Self::NotAllowed => "the customer's policy does not allow Docker",
             Self::Missing { advice }
             | Self::PermissionDenied { advice }
             | Self::NotResponding { advice } => advice,
@@ -135,7 +135,7 @@ impl Watcher {
     /// Runs until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let allowed = self.policy.borrow_and_update().policy.docker();
+            let allowed = self.policy.borrow_and_update().policy.docker().access != Access::None;
             let health = match allowed {
                 true => tokio::select! {
                     biased;

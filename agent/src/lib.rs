@@ -24,6 +24,7 @@ pub mod docker;
 pub mod enrol;
 pub mod figures;
 pub mod file;
+pub mod gateways;
 pub mod host;
 pub mod identity;
 pub mod log;

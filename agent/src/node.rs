@@ -21,6 +21,7 @@ use crate::{
     docker::{Health, Watcher},
     enrol::{self, Start, StartError},
     figures::Figures,
+    gateways::Gateways,
     host::{Host, Vitals},
     identity::{self, IdentityError},
     nudge::Nudges,
@@ -30,7 +31,7 @@ use crate::{
     supervisor::{Facts, Supervisor, TokenRefused, Upgrade},
     token::TokenError,
     view,
-    work::Work,
+    work::{Admission, Work},
 };
 
 /// Why a node cannot begin.
@@ -85,6 +86,8 @@ pub struct Parts {
     pub policy_path: PathBuf,
     /// The customer's record.
     pub audit: Audit,
+    /// This host's addresses towards its containers.
+    pub gateways: Gateways,
     /// What is told of the host.
     pub host: Host,
     /// What is told of the process.
@@ -118,6 +121,7 @@ impl Node {
             policy,
             policy_path,
             audit,
+            gateways,
             host,
             vitals,
             sandbox,
@@ -139,8 +143,11 @@ impl Node {
             world: world.clone(),
             docker_socket,
             policy: policy.clone(),
+            policy_path: policy_path.clone(),
             audit,
             figures: figures.clone(),
+            gateways,
+            admission: Admission::default(),
         };
         let facts = Facts {
             host,

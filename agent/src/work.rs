@@ -19,11 +19,16 @@ use tunnel::{
 };
 use wire::{close::ResetCode, target::Target};
 
+mod admission;
+
+pub use admission::Admission;
+
 use crate::{
     audit::{Audit, Entry, Event},
     clock,
     figures::Figures,
-    policy::Verdict,
+    gateways::Gateways,
+    policy::{AddressDenied, Verdict},
     policy_file::PolicyInForce,
     watched,
 };
@@ -42,10 +47,16 @@ pub struct Work {
     pub docker_socket: PathBuf,
     /// What is allowed.
     pub policy: watch::Receiver<PolicyInForce>,
+    /// Where it comes from, for people.
+    pub policy_path: PathBuf,
     /// The customer's record.
     pub audit: Audit,
     /// What is counted.
     pub figures: Arc<Figures>,
+    /// This host's addresses towards its containers.
+    pub gateways: Gateways,
+    /// How many streams there are.
+    pub admission: Admission,
 }
 
 /// Why a target was not reached.
@@ -94,6 +105,14 @@ impl Work {
 
     async fn stream(self, incoming: IncomingStream) {
         let (open, started) = (Asked::of(&incoming.open), self.world.clock.now());
+        let limits = *self.policy.borrow().policy.limits();
+        let _place = match self.admission.enter(&limits, started) {
+            Ok(place) => place,
+            Err(limit) => {
+                let (code, reason) = (ResetCode::LimitReached, self.by_policy(&limit));
+                return self.refuse(incoming, open, Refusal { code, reason }).await;
+            }
+        };
         let reached = match timeout(REACH_WITHIN, self.reach(&incoming.open.target)).await {
             Ok(reached) => reached,
             Err(_) => Err(Refusal {
@@ -107,12 +126,30 @@ impl Work {
         };
         match reached {
             Ok(reached) => self.carry(incoming, reached, (open, started)).await,
-            Err(Refusal { code, reason }) => {
-                self.figures.refused(&incoming.open.target, code);
-                incoming.reject(code, &reason);
-                let code = code.as_str();
-                self.log(open, Event::Refused { code, reason }).await;
-            }
+            Err(refusal) => self.refuse(incoming, open, refusal).await,
+        }
+    }
+
+    async fn refuse(&self, incoming: IncomingStream, open: Asked, refusal: Refusal) {
+        let Refusal { code, reason } = refusal;
+        self.figures.refused(&incoming.open.target, code);
+        incoming.reject(code, &reason);
+        let code = code.as_str();
+        self.log(open, Event::Refused { code, reason }).await;
+    }
+
+    /// What is refused by the policy, and where a person finds it.
+    fn by_policy(&self, rule: &str) -> String {
+        match self.policy.borrow().from_file {
+            true => format!("the policy {} on the agent's host: {rule}", self.policy_path.display()),
+            false => format!("the default policy on the agent's host: {rule}"),
+        }
+    }
+
+    fn denied(&self, target: &str, why: &str) -> Refusal {
+        Refusal {
+            code: ResetCode::PolicyDenied,
+            reason: self.by_policy(&format!("{target} is not allowed, {why}")),
         }
     }
 
@@ -135,7 +172,7 @@ impl Work {
                 Outcome::Spliced(spliced)
             }
             // Dropping the other branch resets the stream and closes the socket.
-            () = revoked(&mut self.policy, &target, remote) => Outcome::Revoked,
+            () = revoked(&mut self.policy, &target, remote, &self.gateways) => Outcome::Revoked,
         };
         self.figures.carried(&target, outcome.spliced());
         let now = self.world.clock.now();
@@ -166,8 +203,12 @@ impl Work {
     async fn reach(&self, target: &Target) -> Result<Reached, Refusal> {
         let verdict = self.policy.borrow().policy.judge(target);
         match (target, verdict) {
-            (_, Verdict::Denied) => Err(denied(target)),
-            (Target::Docker, Verdict::Allowed | Verdict::ByAddress) => {
+            (Target::Docker, Verdict::Denied) => Err(self.denied("docker", "docker.access is none")),
+            (Target::Tcp { .. }, Verdict::Denied) => {
+                let target = target.to_string();
+                Err(self.denied(&target, &AddressDenied::NoRule.to_string()))
+            }
+            (Target::Docker, Verdict::Docker | Verdict::ByAddress) => {
                 let address = self.docker_socket.display().to_string();
                 let end = TargetEnd::Unix(&self.docker_socket);
                 match self.world.net.connect_target(end).await {
@@ -179,20 +220,15 @@ impl Work {
                     Err(error) => Err(refusal(&error, &format!("the Docker socket {address}"))),
                 }
             }
-            (Target::Tcp { host, port }, verdict) => {
-                let addresses = self.resolve(host, *port, verdict).await?;
+            (Target::Tcp { host, port }, _) => {
+                let addresses = self.resolve(host, *port).await?;
                 self.connect(&addresses, target).await
             }
         }
     }
 
     /// Resolves once, and leaves the addresses that may be connected to.
-    async fn resolve(
-        &self,
-        host: &str,
-        port: u16,
-        verdict: Verdict,
-    ) -> Result<Vec<SocketAddr>, Refusal> {
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
         let found = self
             .world
             .resolver
@@ -202,24 +238,23 @@ impl Work {
                 code: ResetCode::TargetUnreachable,
                 reason: format!("cannot resolve {host}: {error}"),
             })?;
-        let policy = self.policy.borrow().policy.clone();
-        let permitted: Vec<SocketAddr> = found
-            .iter()
-            .map(|address| SocketAddr::new(address.to_canonical(), port))
-            .filter(|address| match verdict {
-                Verdict::Allowed => true,
-                Verdict::ByAddress => policy.permits_address(address.ip(), port),
-                Verdict::Denied => false,
-            })
-            .take(ADDRESSES_MAX)
-            .collect();
-        match (permitted.is_empty(), found.is_empty()) {
+        let (policy, gateways) = (self.policy.borrow().policy.clone(), self.gateways.look());
+        let (mut permitted, mut denied) = (Vec::new(), None);
+        for address in found {
+            let address = SocketAddr::new(address.to_canonical(), port);
+            match policy.permits(host, address.ip(), port, &gateways) {
+                Ok(()) => permitted.push(address),
+                Err(why) => denied = Some((address, why)),
+            }
+        }
+        permitted.truncate(ADDRESSES_MAX);
+        match (permitted.is_empty(), denied) {
             (false, _) => Ok(permitted),
-            (true, false) => Err(denied(&Target::Tcp {
-                host: host.to_owned(),
-                port,
-            })),
-            (true, true) => Err(Refusal {
+            (true, Some((address, why))) => {
+                let name = format!("tcp:{host}:{port} at {}", address.ip());
+                Err(self.denied(&name, &why.to_string()))
+            }
+            (true, None) => Err(Refusal {
                 code: ResetCode::TargetUnreachable,
                 reason: format!("{host} has no address"),
             }),
@@ -260,28 +295,23 @@ async fn revoked(
     policy: &mut watch::Receiver<PolicyInForce>,
     target: &Target,
     remote: Option<SocketAddr>,
+    gateways: &Gateways,
 ) {
     loop {
         let in_force = policy.borrow_and_update().policy.clone();
-        let allowed = match in_force.judge(target) {
-            Verdict::Allowed => true,
-            Verdict::Denied => false,
-            Verdict::ByAddress => {
-                remote.is_some_and(|remote| in_force.permits_address(remote.ip(), remote.port()))
+        let allowed = match (in_force.judge(target), target, remote) {
+            (Verdict::Denied, ..) => false,
+            (_, Target::Docker, _) => true,
+            (_, Target::Tcp { host, port }, Some(remote)) => {
+                let gateways = gateways.look();
+                in_force.permits(host, remote.ip(), *port, &gateways).is_ok()
             }
+            (_, Target::Tcp { .. }, None) => false,
         };
         if !allowed {
             return;
         }
         watched::changed(policy).await;
-    }
-}
-
-fn denied(target: &Target) -> Refusal {
-    let reason = format!("the policy on the agent's host does not allow {target}");
-    Refusal {
-        code: ResetCode::PolicyDenied,
-        reason,
     }
 }
 

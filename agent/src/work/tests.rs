@@ -67,6 +67,9 @@ fn bench(policy: &str, answers: &[(&'static str, &[&[&str]])]) -> Bench {
         policy: receiver,
         audit: audit::keep(0).0,
         figures: Figures::new(tokio::time::Instant::now().into_std()),
+        policy_path: "/policy.toml".into(),
+        gateways: Gateways::Fixed(Vec::new()),
+        admission: Admission::default(),
     };
     Bench {
         work,
@@ -172,7 +175,8 @@ async fn a_change_of_the_policy_ends_what_it_forbids_and_nothing_else() {
     let remote = Some("10.1.2.3:80".parse().unwrap());
     let target = "tcp:web.internal:80".parse().unwrap();
     let mut policy = bench.policy.subscribe();
-    let mut waits = Box::pin(revoked(&mut policy, &target, remote));
+    let gateways = Gateways::Fixed(Vec::new());
+    let mut waits = Box::pin(revoked(&mut policy, &target, remote, &gateways));
     assert!(futures_pending(&mut waits).await);
 
     bench

@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use agent::{
     audit::{self, Event, Kept},
+    gateways::Gateways,
     host::{Host, Vitals},
     node::{self, Node, Parts},
     nudge::Nudges,
@@ -45,6 +46,7 @@ fn parts(world: World, state: &StateDir, token: Option<EnrolToken>) -> (Parts, K
         policy: PolicyInForce::for_ever(Policy::default()),
         policy_path: "/policy.toml".into(),
         audit,
+        gateways: Gateways::Fixed(Vec::new()),
         host: Host {
             hostname: "host".into(),
             os: "os".into(),

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use agent::{
     audit,
+    gateways::Gateways,
     host::{Host, Vitals},
     node::{self, Node, Parts},
     nudge::{Nudge, Nudges},
@@ -83,6 +84,7 @@ impl AgentHost {
             policy: PolicyInForce::for_ever(Policy::default()),
             policy_path: PathBuf::from("/etc/sternline-agent/policy.toml"),
             audit,
+            gateways: Gateways::Fixed(Vec::new()),
             host: Host {
                 hostname: self.name.to_string(),
                 os: "simulated".to_owned(),
