@@ -64,6 +64,22 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// A request to the Docker Engine was judged. Those that change nothing are recorded
+    /// where they are refused.
+    Request {
+        /// Such as `POST`; empty where it was no request.
+        method: String,
+        /// Without the query, where credentials may be.
+        path: String,
+        /// `allowed` or `refused`.
+        outcome: &'static str,
+        /// The policy's key that refuses.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'static str>,
+        /// Why, for people.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// The stream has ended.
     Ended {
         /// `ok`, or why it broke.

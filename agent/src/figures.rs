@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::policy::Rule;
 use tunnel::{DialTally, SessionStats, Spliced, process::ProcessFigures};
 use wire::{
     close::ResetCode,
@@ -32,6 +33,8 @@ pub struct Figures {
     bytes_received: AtomicU64,
     docker: Counts,
     tcp: Counts,
+    /// What the policy refused, in the order of [`Rule::ALL`].
+    denials: [AtomicU64; Rule::ALL.len()],
 }
 
 /// Streams to one kind of target.
@@ -55,6 +58,7 @@ impl Figures {
             bytes_received: AtomicU64::new(0),
             docker: Counts::default(),
             tcp: Counts::default(),
+            denials: Default::default(),
         })
     }
 
@@ -72,6 +76,17 @@ impl Figures {
             ResetCode::PolicyDenied => &counts.denied,
             _ => &counts.unreachable,
         });
+    }
+
+    /// The policy refused a stream, or a request within one.
+    pub fn denied(&self, rule: Rule) {
+        add(&self.denials[rule as usize]);
+    }
+
+    /// How often each rule has refused something.
+    pub fn denials(&self) -> impl Iterator<Item = (Rule, u64)> {
+        let counts = self.denials.iter().map(read);
+        Rule::ALL.iter().copied().zip(counts)
     }
 
     /// A stream was carried to its end; `None`: until the policy forbade it.

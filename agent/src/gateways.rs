@@ -62,9 +62,11 @@ fn gateways_v4(
         let [interface, destination, gateway, _, _, _, _, mask, ..] = columns[..] else {
             continue;
         };
-        let (Some(network), Some(gateway), Some(mask)) =
-            (little_endian(destination), little_endian(gateway), little_endian(mask))
-        else {
+        let (Some(network), Some(gateway), Some(mask)) = (
+            little_endian(destination),
+            little_endian(gateway),
+            little_endian(mask),
+        ) else {
             continue;
         };
         if is_bridge(interface) {

@@ -78,10 +78,14 @@ pub fn judge_head(rules: &DockerRules, request: &head::Request) -> Result<Passed
     let unclear = |what: &str| Denied::new(Rule::Request, what);
     let target = Target::parse(&request.target).map_err(unclear)?;
     if request.is_form {
-        return Err(unclear("the body is a form, whose fields mix with the query's"));
+        return Err(unclear(
+            "the body is a form, whose fields mix with the query's",
+        ));
     }
     let found = operation::find(&request.method, &target.parts);
-    let hijacks = found.as_ref().is_some_and(|(operation, _)| operation.hijacks);
+    let hijacks = found
+        .as_ref()
+        .is_some_and(|(operation, _)| operation.hijacks);
     if request.upgrades && !hijacks {
         return Err(unclear("an upgrade where none belongs"));
     }
@@ -91,7 +95,10 @@ pub fn judge_head(rules: &DockerRules, request: &head::Request) -> Result<Passed
                 operation: None,
                 look: None,
             }),
-            _ => Err(Denied::new(Rule::Access, "a request that this agent does not know")),
+            _ => Err(Denied::new(
+                Rule::Access,
+                "a request that this agent does not know",
+            )),
         };
     };
     let look = match rules.access {
@@ -128,7 +135,10 @@ pub fn judge_body(rules: &DockerRules, look: Look, content: &[u8]) -> Result<(),
         return Ok(());
     }
     let json = Json::parse(content).map_err(|error| {
-        Denied::new(Rule::Request, format!("the body is not plain JSON: {error}"))
+        Denied::new(
+            Rule::Request,
+            format!("the body is not plain JSON: {error}"),
+        )
     })?;
     content::judge(rules, look, &json)
 }
@@ -147,32 +157,34 @@ fn judge_class(rules: &DockerRules, class: Class) -> Result<(), Denied> {
             switch(rules.exec, Rule::Exec, "a command in a container")
         }
         (_, Access::None) => Err(Denied::new(Rule::Access, "anything")),
-        (_, Access::ReadOnly) => {
-            Err(Denied::new(Rule::Access, "more than reading (it is \"read-only\")"))
-        }
+        (_, Access::ReadOnly) => Err(Denied::new(
+            Rule::Access,
+            "more than reading (it is \"read-only\")",
+        )),
         (Class::FilesIn, Access::Limited) => {
             switch(rules.files, Rule::Files, "writing files into a container")
         }
-        (Class::Build, Access::Limited) => {
-            switch(rules.build, Rule::Build, "an image that comes from no registry")
-        }
-        (Class::Opaque, Access::Limited) => {
-            switch(rules.opaque_upgrades, Rule::OpaqueUpgrades, "a protocol that cannot be judged")
-        }
+        (Class::Build, Access::Limited) => switch(
+            rules.build,
+            Rule::Build,
+            "an image that comes from no registry",
+        ),
+        (Class::Opaque, Access::Limited) => switch(
+            rules.opaque_upgrades,
+            Rule::OpaqueUpgrades,
+            "a protocol that cannot be judged",
+        ),
         (Class::Root, Access::Limited) => Err(Denied::new(
             Rule::Access,
             "changes to the Engine, its plugins or its swarm (it is \"limited\")",
         )),
-        (Class::Attach | Class::Change | Class::Create | Class::Registry, Access::Limited) => Ok(()),
+        (Class::Attach | Class::Change | Class::Create | Class::Registry, Access::Limited) => {
+            Ok(())
+        }
     }
 }
 
-fn judge_query(
-    rules: &DockerRules,
-    look: Look,
-    target: &Target,
-    name: &str,
-) -> Result<(), Denied> {
+fn judge_query(rules: &DockerRules, look: Look, target: &Target, name: &str) -> Result<(), Denied> {
     match look {
         Look::Attach if target.is_true("stdin") && !rules.exec => {
             Err(Denied::new(Rule::Exec, "input to a container's process"))
@@ -203,17 +215,26 @@ fn judge_pull(rules: &DockerRules, target: &Target) -> Result<(), Denied> {
 }
 
 fn judge_build(rules: &DockerRules, target: &Target) -> Result<(), Denied> {
-    if target.values("remote").any(|remote| !matches!(remote, "" | "client-session")) {
+    if target
+        .values("remote")
+        .any(|remote| !matches!(remote, "" | "client-session"))
+    {
         return Err(Denied::new(Rule::Access, "a build from an address"));
     }
     for name in ["cgroupparent", "securityopt", "outputs"] {
-        let says = target.values(name).any(|value| !matches!(value, "" | "null" | "[]"));
+        let says = target
+            .values(name)
+            .any(|value| !matches!(value, "" | "null" | "[]"));
         if says && !rules.privileged {
-            return Err(Denied::new(Rule::Privileged, format!("`{name}` of a build")));
+            return Err(Denied::new(
+                Rule::Privileged,
+                format!("`{name}` of a build"),
+            ));
         }
     }
     for mode in target.values("networkmode") {
-        if mode.eq_ignore_ascii_case("host") || mode.to_ascii_lowercase().starts_with("container:") {
+        if mode.eq_ignore_ascii_case("host") || mode.to_ascii_lowercase().starts_with("container:")
+        {
             let name = crate::policy::docker::Namespace::Network;
             content::needs_namespace(rules, name, &format!("a build with the network {mode:?}"))?;
         }

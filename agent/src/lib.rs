@@ -27,6 +27,7 @@ pub mod file;
 pub mod gateways;
 pub mod host;
 pub mod identity;
+pub mod judge;
 pub mod log;
 #[path = "../../packaging/manual.rs"]
 pub mod manual;

@@ -18,17 +18,19 @@ pub mod docker;
 mod limits;
 mod place;
 mod read;
+pub mod rule;
 
 use address::Special;
 pub use docker::{Access, DockerRules};
 pub use limits::Limits;
-use place::{Place, Rule};
+use place::{Entry, Place};
+pub use rule::Rule;
 
 /// What the vendor may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     docker: DockerRules,
-    tcp: Vec<Rule>,
+    tcp: Vec<Entry>,
     limits: Limits,
 }
 
@@ -120,7 +122,7 @@ impl Policy {
 
     fn judge_tcp(&self, host: &str, port: u16) -> Verdict {
         let literal = host.parse::<IpAddr>().ok();
-        let can_match = |rule: &Rule| match (&rule.place, literal) {
+        let can_match = |rule: &Entry| match (&rule.place, literal) {
             (Place::Network(network), Some(address)) => network.contains(&address.to_canonical()),
             (Place::Network(_), None) => true,
             (Place::Name(name), _) => name == host,
@@ -131,8 +133,10 @@ impl Policy {
         }
     }
 
-    fn rules_of(&self, port: u16) -> impl Iterator<Item = &Rule> {
-        self.tcp.iter().filter(move |rule| rule.ports.contains(&port))
+    fn rules_of(&self, port: u16) -> impl Iterator<Item = &Entry> {
+        self.tcp
+            .iter()
+            .filter(move |rule| rule.ports.contains(&port))
     }
 
     /// Whether the very address that `host` resolved to may be connected to. An IPv4

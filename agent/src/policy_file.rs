@@ -37,6 +37,14 @@ impl PolicyInForce {
         }
     }
 
+    /// Where a person finds it, given the file's path: for messages to the vendor.
+    pub fn place(&self, path: &Path) -> String {
+        match self.from_file {
+            true => format!("the policy {} on the agent's host", path.display()),
+            false => "the default policy on the agent's host".to_owned(),
+        }
+    }
+
     /// A policy that stays in force for ever, with no file behind it: of an agent that runs
     /// where there is no disk.
     pub fn for_ever(policy: Policy) -> watch::Receiver<Self> {

@@ -14,21 +14,24 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tunnel::{
-    IncomingStream, OpenRequest, Session, Spliced, World,
+    IncomingStream, OpenRequest, Session, SpliceIo, Spliced, World,
     world::{TargetEnd, TargetSocket},
 };
 use wire::{close::ResetCode, target::Target};
 
 mod admission;
+mod judged;
 
 pub use admission::Admission;
+use judged::{Observer, Rules};
 
 use crate::{
     audit::{Audit, Entry, Event},
     clock,
     figures::Figures,
     gateways::Gateways,
-    policy::{AddressDenied, Verdict},
+    judge,
+    policy::{AddressDenied, Rule, Verdict},
     policy_file::PolicyInForce,
     watched,
 };
@@ -64,6 +67,8 @@ pub struct Work {
 struct Refusal {
     code: ResetCode,
     reason: String,
+    /// The policy's key, where it is the policy that refuses.
+    rule: Option<Rule>,
 }
 
 /// A target that was reached.
@@ -109,8 +114,12 @@ impl Work {
         let _place = match self.admission.enter(&limits, started) {
             Ok(place) => place,
             Err(limit) => {
-                let (code, reason) = (ResetCode::LimitReached, self.by_policy(&limit));
-                return self.refuse(incoming, open, Refusal { code, reason }).await;
+                let refusal = Refusal {
+                    code: ResetCode::LimitReached,
+                    reason: self.by_policy(&limit),
+                    rule: Some(Rule::Limits),
+                };
+                return self.refuse(incoming, open, refusal).await;
             }
         };
         let reached = match timeout(REACH_WITHIN, self.reach(&incoming.open.target)).await {
@@ -122,6 +131,7 @@ impl Work {
                     open.target,
                     REACH_WITHIN.as_secs()
                 ),
+                rule: None,
             }),
         };
         match reached {
@@ -131,8 +141,11 @@ impl Work {
     }
 
     async fn refuse(&self, incoming: IncomingStream, open: Asked, refusal: Refusal) {
-        let Refusal { code, reason } = refusal;
+        let Refusal { code, reason, rule } = refusal;
         self.figures.refused(&incoming.open.target, code);
+        if let Some(rule) = rule {
+            self.figures.denied(rule);
+        }
         incoming.reject(code, &reason);
         let code = code.as_str();
         self.log(open, Event::Refused { code, reason }).await;
@@ -140,16 +153,17 @@ impl Work {
 
     /// What is refused by the policy, and where a person finds it.
     fn by_policy(&self, rule: &str) -> String {
-        match self.policy.borrow().from_file {
-            true => format!("the policy {} on the agent's host: {rule}", self.policy_path.display()),
-            false => format!("the default policy on the agent's host: {rule}"),
-        }
+        format!("{}: {rule}", self.policy.borrow().place(&self.policy_path))
     }
 
-    fn denied(&self, target: &str, why: &str) -> Refusal {
+    fn denied(&self, target: &str, why: AddressDenied) -> Refusal {
         Refusal {
             code: ResetCode::PolicyDenied,
             reason: self.by_policy(&format!("{target} is not allowed, {why}")),
+            rule: Some(match why {
+                AddressDenied::NoRule => Rule::Targets,
+                AddressDenied::Unnamed(_) => Rule::Named,
+            }),
         }
     }
 
@@ -166,19 +180,80 @@ impl Work {
         } = reached;
         let target = incoming.open.target.clone();
         self.log(open.clone(), Event::Opened { address }).await;
-        let outcome = tokio::select! {
-            biased;
-            spliced = tunnel::splice_target(incoming.accept(), socket) => {
-                Outcome::Spliced(spliced)
+        let is_judged =
+            target == Target::Docker && self.policy.borrow().policy.docker().judges_requests();
+        let outcome = match (is_judged, socket) {
+            (false, socket) => {
+                let splice = tunnel::splice_target(incoming.accept(), socket);
+                tokio::select! {
+                    biased;
+                    spliced = splice => Outcome::Spliced(spliced),
+                    // Dropping the other branch resets the stream and closes the socket.
+                    () = revoked(&mut self.policy, &target, remote, &self.gateways) => {
+                        Outcome::Revoked
+                    }
+                }
             }
-            // Dropping the other branch resets the stream and closes the socket.
-            () = revoked(&mut self.policy, &target, remote, &self.gateways) => Outcome::Revoked,
+            (true, TargetSocket::Tcp(tcp)) => self.judge(incoming, tcp, &open).await,
+            (true, TargetSocket::Unix(unix)) => self.judge(incoming, unix, &open).await,
+            (true, TargetSocket::Simulated(simulated)) => {
+                self.judge(incoming, simulated, &open).await
+            }
         };
         self.figures.carried(&target, outcome.spliced());
         let now = self.world.clock.now();
         let lasted = now.saturating_duration_since(started).as_millis();
         let duration_ms = u64::try_from(lasted).unwrap_or(u64::MAX);
         self.log(open, outcome.into_event(duration_ms)).await;
+    }
+
+    /// Carries a stream to the Engine whose requests are judged, and records what was.
+    async fn judge<IO: SpliceIo>(
+        &self,
+        incoming: IncomingStream,
+        engine: IO,
+        open: &Asked,
+    ) -> Outcome {
+        let rules = Rules {
+            policy: self.policy.clone(),
+            path: self.policy_path.clone(),
+        };
+        let (judged, observer) = judged::judge(engine, rules);
+        let mut splice = std::pin::pin!(tunnel::splice(incoming.accept(), judged));
+        let mut policy = self.policy.clone();
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                verdict = observer.next() => self.record(open, verdict).await,
+                () = may_not_go_on(&mut policy, &observer) => break Outcome::Revoked,
+                spliced = &mut splice => break Outcome::Spliced(spliced),
+            }
+        };
+        while let Some(verdict) = observer.left() {
+            self.record(open, verdict).await;
+        }
+        outcome
+    }
+
+    async fn record(&self, open: &Asked, verdict: judge::exchange::Verdict) {
+        let judge::exchange::Verdict {
+            method,
+            path,
+            denied,
+        } = verdict;
+        if let Some(denied) = &denied {
+            self.figures.denied(denied.rule);
+        }
+        let rule = denied.as_ref().map(|denied| denied.rule.as_str());
+        let reason = denied.as_ref().map(ToString::to_string);
+        let event = Event::Request {
+            method,
+            path,
+            outcome: if rule.is_some() { "refused" } else { "allowed" },
+            rule,
+            reason,
+        };
+        self.log(open.clone(), event).await;
     }
 
     async fn log(&self, asked: Asked, event: Event) {
@@ -203,10 +278,13 @@ impl Work {
     async fn reach(&self, target: &Target) -> Result<Reached, Refusal> {
         let verdict = self.policy.borrow().policy.judge(target);
         match (target, verdict) {
-            (Target::Docker, Verdict::Denied) => Err(self.denied("docker", "docker.access is none")),
+            (Target::Docker, Verdict::Denied) => Err(Refusal {
+                code: ResetCode::PolicyDenied,
+                reason: self.by_policy("docker is not allowed, `docker.access` is \"none\""),
+                rule: Some(Rule::Access),
+            }),
             (Target::Tcp { .. }, Verdict::Denied) => {
-                let target = target.to_string();
-                Err(self.denied(&target, &AddressDenied::NoRule.to_string()))
+                Err(self.denied(&target.to_string(), AddressDenied::NoRule))
             }
             (Target::Docker, Verdict::Docker | Verdict::ByAddress) => {
                 let address = self.docker_socket.display().to_string();
@@ -237,6 +315,7 @@ impl Work {
             .map_err(|error| Refusal {
                 code: ResetCode::TargetUnreachable,
                 reason: format!("cannot resolve {host}: {error}"),
+                rule: None,
             })?;
         let (policy, gateways) = (self.policy.borrow().policy.clone(), self.gateways.look());
         let (mut permitted, mut denied) = (Vec::new(), None);
@@ -252,11 +331,12 @@ impl Work {
             (false, _) => Ok(permitted),
             (true, Some((address, why))) => {
                 let name = format!("tcp:{host}:{port} at {}", address.ip());
-                Err(self.denied(&name, &why.to_string()))
+                Err(self.denied(&name, why))
             }
             (true, None) => Err(Refusal {
                 code: ResetCode::TargetUnreachable,
                 reason: format!("{host} has no address"),
+                rule: None,
             }),
         }
     }
@@ -268,6 +348,7 @@ impl Work {
         let mut last = Refusal {
             code: ResetCode::Timeout,
             reason: format!("no answer from {target}"),
+            rule: None,
         };
         for (tried, address) in addresses.iter().enumerate() {
             let now = self.world.clock.now();
@@ -301,14 +382,32 @@ async fn revoked(
         let in_force = policy.borrow_and_update().policy.clone();
         let allowed = match (in_force.judge(target), target, remote) {
             (Verdict::Denied, ..) => false,
-            (_, Target::Docker, _) => true,
+            // It was opened unseen, and requests are seen from now on.
+            (_, Target::Docker, _) => !in_force.docker().judges_requests(),
             (_, Target::Tcp { host, port }, Some(remote)) => {
                 let gateways = gateways.look();
-                in_force.permits(host, remote.ip(), *port, &gateways).is_ok()
+                in_force
+                    .permits(host, remote.ip(), *port, &gateways)
+                    .is_ok()
             }
             (_, Target::Tcp { .. }, None) => false,
         };
         if !allowed {
+            return;
+        }
+        watched::changed(policy).await;
+    }
+}
+
+/// Waits until the policy forbids what the Engine is doing for a judged stream.
+async fn may_not_go_on<W: tokio::io::AsyncWrite + Unpin>(
+    policy: &mut watch::Receiver<PolicyInForce>,
+    observer: &Observer<W>,
+) {
+    loop {
+        let in_force = policy.borrow_and_update().policy.clone();
+        let is_reached = in_force.judge(&Target::Docker) != Verdict::Denied;
+        if !is_reached || !observer.may_go_on(&in_force) {
             return;
         }
         watched::changed(policy).await;
@@ -324,6 +423,7 @@ fn refusal(error: &io::Error, target: &str) -> Refusal {
     Refusal {
         code,
         reason: format!("cannot open {target}: {error}"),
+        rule: None,
     }
 }
 
@@ -396,6 +496,24 @@ impl Asked {
                     "stream refused"
                 );
             }
+            Event::Request {
+                method,
+                path,
+                rule,
+                reason,
+                ..
+            } => match rule {
+                Some(rule) => tracing::warn!(
+                    ?principal,
+                    request_id,
+                    ?method,
+                    ?path,
+                    rule,
+                    reason,
+                    "request refused"
+                ),
+                None => tracing::info!(?principal, request_id, ?method, ?path, "request allowed"),
+            },
             Event::Ended {
                 outcome,
                 sent_bytes,

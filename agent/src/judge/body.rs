@@ -104,7 +104,9 @@ impl Chunked {
     /// One byte further; `None`: that was the last one.
     fn step(self, byte: u8) -> Result<Option<Self>, Malformed> {
         let next = match (self, byte) {
-            (Self::Size(_, digits), byte) if byte.is_ascii_hexdigit() && digits >= SIZE_DIGITS_MAX => {
+            (Self::Size(_, digits), byte)
+                if byte.is_ascii_hexdigit() && digits >= SIZE_DIGITS_MAX =>
+            {
                 return Err(Malformed::Other("a chunk's size has too many digits"));
             }
             (Self::Size(size, digits), byte) if byte.is_ascii_hexdigit() => {
@@ -120,7 +122,9 @@ impl Chunked {
             (Self::DataLf, b'\n') => Self::Size(0, 0),
             (Self::Trailer(bytes, has_any), b'\r') => Self::TrailerLf(bytes, !has_any),
             (Self::Trailer(TRAILER_BYTES_MAX.., _), _) => {
-                return Err(Malformed::Other("what is behind the last chunk is too long"));
+                return Err(Malformed::Other(
+                    "what is behind the last chunk is too long",
+                ));
             }
             (Self::Trailer(bytes, _), byte) if byte != b'\n' && byte != 0 => {
                 Self::Trailer(bytes + 1, true)
@@ -171,10 +175,19 @@ mod tests {
 
         assert_eq!(walk_all(Framing::Length(2), b"abc").unwrap(), (2, true));
         assert_eq!(walk_all(Framing::Length(4), b"abc").unwrap(), (3, false));
-        assert_eq!(walk_all(Framing::Chunked, chunks).unwrap(), (chunks.len() - 3, true));
-        assert_eq!(content_of_chunks(&chunks[..chunks.len() - 3]), b"abc0123456789");
+        assert_eq!(
+            walk_all(Framing::Chunked, chunks).unwrap(),
+            (chunks.len() - 3, true)
+        );
+        assert_eq!(
+            content_of_chunks(&chunks[..chunks.len() - 3]),
+            b"abc0123456789"
+        );
         let trailer = b"0\r\nA: b\r\n\r\n";
-        assert_eq!(walk_all(Framing::Chunked, trailer).unwrap(), (trailer.len(), true));
+        assert_eq!(
+            walk_all(Framing::Chunked, trailer).unwrap(),
+            (trailer.len(), true)
+        );
     }
 
     #[test]
@@ -192,7 +205,10 @@ mod tests {
             b"1000000000000000\r\n",
             b"0\r\nA: b\n\r\n",
         ] {
-            assert!(walk_all(Framing::Chunked, bytes).is_err(), "{bytes:?} was taken");
+            assert!(
+                walk_all(Framing::Chunked, bytes).is_err(),
+                "{bytes:?} was taken"
+            );
         }
     }
 
@@ -213,7 +229,7 @@ mod tests {
             let end = bytes.len();
             bytes.extend(&tail);
 
-            let (mut body, mut at) = (Body::of(Framing::Chunked), 0);
+            let (mut body, mut at) = (Body::of(Framing::Chunked), 0_usize);
             for cut in cuts.into_iter().chain([usize::MAX]) {
                 let next = at.saturating_add(cut).min(bytes.len());
                 at += body.walk(&bytes[at..next]).unwrap();

@@ -69,7 +69,10 @@ pub struct Answer {
 /// search may begin again.
 pub fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let from = from.saturating_sub(3);
-    let found = bytes.get(from..)?.windows(4).position(|four| four == b"\r\n\r\n");
+    let found = bytes
+        .get(from..)?
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n");
     found.map(|at| from + at + 4)
 }
 
@@ -101,7 +104,9 @@ pub fn check_beginning(bytes: &[u8]) -> Result<(), Malformed> {
 /// See [`Malformed`].
 pub fn request(bytes: &[u8]) -> Result<Request, Malformed> {
     let mut lines = Lines::of(bytes)?;
-    let line = lines.next().ok_or(Malformed::Other("there is no request line"))?;
+    let line = lines
+        .next()
+        .ok_or(Malformed::Other("there is no request line"))?;
     let mut parts = line.split(' ');
     let (method, target, version) = (parts.next(), parts.next(), parts.next());
     let (Some(method), Some(target), Some(version), None) = (method, target, version, parts.next())
@@ -132,7 +137,9 @@ pub fn request(bytes: &[u8]) -> Result<Request, Malformed> {
 /// See [`Malformed`].
 pub fn answer(bytes: &[u8]) -> Result<Answer, Malformed> {
     let mut lines = Lines::of(bytes)?;
-    let line = lines.next().ok_or(Malformed::Other("there is no status line"))?;
+    let line = lines
+        .next()
+        .ok_or(Malformed::Other("there is no status line"))?;
     let rest = line
         .strip_prefix("HTTP/1.1 ")
         .or_else(|| line.strip_prefix("HTTP/1.0 "))
@@ -192,7 +199,9 @@ impl Fields {
         let mut fields = Self::default();
         for (count, line) in lines.enumerate() {
             if count >= FIELDS_MAX {
-                return Err(Malformed::Other("the head of the message has too many fields"));
+                return Err(Malformed::Other(
+                    "the head of the message has too many fields",
+                ));
             }
             let (name, value) = line
                 .split_once(':')
@@ -200,8 +209,13 @@ impl Fields {
             if name.is_empty() || !name.bytes().all(is_token) {
                 return Err(Malformed::Other("a field of the head has no proper name"));
             }
-            if value.bytes().any(|byte| byte != b'\t' && byte.is_ascii_control()) {
-                return Err(Malformed::Other("a field of the head has a control character"));
+            if value
+                .bytes()
+                .any(|byte| byte != b'\t' && byte.is_ascii_control())
+            {
+                return Err(Malformed::Other(
+                    "a field of the head has a control character",
+                ));
             }
             fields.take(&name.to_ascii_lowercase(), value.trim_matches([' ', '\t']))?;
         }
@@ -220,7 +234,9 @@ impl Fields {
             }
             "transfer-encoding" => {
                 if self.is_chunked || !value.eq_ignore_ascii_case("chunked") {
-                    return Err(Malformed::Other("the only Transfer-Encoding is `chunked`, once"));
+                    return Err(Malformed::Other(
+                        "the only Transfer-Encoding is `chunked`, once",
+                    ));
                 }
                 self.is_chunked = true;
             }
@@ -314,13 +330,19 @@ mod tests {
             "GET\t/ HTTP/1.1",
             "",
         ] {
-            assert!(read(&format!("{line}\r\n\r\n")).is_err(), "{line:?} was taken");
+            assert!(
+                read(&format!("{line}\r\n\r\n")).is_err(),
+                "{line:?} was taken"
+            );
         }
     }
 
     #[test]
     fn what_is_no_request_is_seen_at_its_beginning() {
-        assert_eq!(check_beginning(b"PRI * HTTP/2.0\r\n"), Err(Malformed::Http2));
+        assert_eq!(
+            check_beginning(b"PRI * HTTP/2.0\r\n"),
+            Err(Malformed::Http2)
+        );
         assert!(check_beginning(b"\r\nGET").is_err());
         assert!(check_beginning(b"\x16\x03\x01").is_err());
         assert!(check_beginning(b"GET /").is_ok() && check_beginning(b"").is_ok());
@@ -343,7 +365,13 @@ mod tests {
             Framing::Chunked
         );
         assert_eq!(framing("HTTP/1.0 200 OK\r\n\r\n"), Framing::UntilClose);
-        assert_eq!(framing("HTTP/1.1 204 No Content\r\n\r\n"), Framing::Length(0));
-        assert_eq!(framing("HTTP/1.1 101 UPGRADED\r\nUpgrade: tcp\r\n\r\n"), Framing::Length(0));
+        assert_eq!(
+            framing("HTTP/1.1 204 No Content\r\n\r\n"),
+            Framing::Length(0)
+        );
+        assert_eq!(
+            framing("HTTP/1.1 101 UPGRADED\r\nUpgrade: tcp\r\n\r\n"),
+            Framing::Length(0)
+        );
     }
 }

@@ -21,9 +21,8 @@ pub fn repository(reference: &str) -> Option<(String, String)> {
         Some((path, tag)) if !tag.contains('/') => path,
         _ => path,
     };
-    let fits = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/".contains(&byte)
-    };
+    let fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/".contains(&byte);
     let is_whole = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if !is_whole || !path.bytes().all(fits) {
         return None;
@@ -79,7 +78,16 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for reference in ["", "Nginx", "a//b", "../x", "a b", "reg.example/", "reg.example/A", ":tag"] {
+        for reference in [
+            "",
+            "Nginx",
+            "a//b",
+            "../x",
+            "a b",
+            "reg.example/",
+            "reg.example/A",
+            ":tag",
+        ] {
             assert_eq!(repository(reference), None, "{reference}");
         }
         assert!(is_id(&format!("sha256:{}", "a".repeat(64))));
@@ -88,7 +96,10 @@ mod tests {
 
     #[test]
     fn a_servers_address_names_its_registry() {
-        assert_eq!(registry_of_server("https://index.docker.io/v1/"), "docker.io");
+        assert_eq!(
+            registry_of_server("https://index.docker.io/v1/"),
+            "docker.io"
+        );
         assert_eq!(registry_of_server(""), "docker.io");
         assert_eq!(registry_of_server("reg.example:5000"), "reg.example:5000");
     }

@@ -132,9 +132,24 @@ pub static OPERATIONS: &[Operation] = &[
     // Waits for an end; causes none.
     read("POST", "/containers/{id}/wait"),
     operation("GET", "/containers/{id}/export", Class::Files, Look::NoBody),
-    operation("HEAD", "/containers/{id}/archive", Class::Files, Look::NoBody),
-    operation("GET", "/containers/{id}/archive", Class::Files, Look::NoBody),
-    operation("PUT", "/containers/{id}/archive", Class::FilesIn, Look::Nothing),
+    operation(
+        "HEAD",
+        "/containers/{id}/archive",
+        Class::Files,
+        Look::NoBody,
+    ),
+    operation(
+        "GET",
+        "/containers/{id}/archive",
+        Class::Files,
+        Look::NoBody,
+    ),
+    operation(
+        "PUT",
+        "/containers/{id}/archive",
+        Class::FilesIn,
+        Look::Nothing,
+    ),
     change("POST", "/containers/{id}/resize"),
     change("POST", "/containers/{id}/start"),
     change("POST", "/containers/{id}/stop"),
@@ -144,10 +159,30 @@ pub static OPERATIONS: &[Operation] = &[
     change("POST", "/containers/{id}/pause"),
     change("POST", "/containers/{id}/unpause"),
     change("DELETE", "/containers/{id}"),
-    operation("POST", "/containers/{id}/update", Class::Create, Look::Update),
-    hijack("POST", "/containers/{id}/attach", Class::Attach, Look::Attach),
-    hijack("GET", "/containers/{id}/attach/ws", Class::Exec, Look::NoBody),
-    operation("POST", "/containers/{id}/exec", Class::Exec, Look::ExecCreate),
+    operation(
+        "POST",
+        "/containers/{id}/update",
+        Class::Create,
+        Look::Update,
+    ),
+    hijack(
+        "POST",
+        "/containers/{id}/attach",
+        Class::Attach,
+        Look::Attach,
+    ),
+    hijack(
+        "GET",
+        "/containers/{id}/attach/ws",
+        Class::Exec,
+        Look::NoBody,
+    ),
+    operation(
+        "POST",
+        "/containers/{id}/exec",
+        Class::Exec,
+        Look::ExecCreate,
+    ),
     hijack("POST", "/exec/{id}/start", Class::Exec, Look::Nothing),
     operation("POST", "/exec/{id}/resize", Class::Exec, Look::NoBody),
     read("GET", "/exec/{id}/json"),
@@ -165,10 +200,20 @@ pub static OPERATIONS: &[Operation] = &[
     read("GET", "/images/{name*}/json"),
     read("GET", "/images/{name*}/history"),
     operation("GET", "/images/{name*}/get", Class::Files, Look::NoBody),
-    operation("POST", "/images/{name*}/push", Class::Registry, Look::Repository),
+    operation(
+        "POST",
+        "/images/{name*}/push",
+        Class::Registry,
+        Look::Repository,
+    ),
     change("POST", "/images/{name*}/tag"),
     change("DELETE", "/images/{name*}"),
-    operation("GET", "/distribution/{name*}/json", Class::Registry, Look::Repository),
+    operation(
+        "GET",
+        "/distribution/{name*}/json",
+        Class::Registry,
+        Look::Repository,
+    ),
     operation("POST", "/build", Class::Build, Look::Build),
     change("POST", "/build/prune"),
     change("POST", "/build/cancel"),
@@ -178,8 +223,18 @@ pub static OPERATIONS: &[Operation] = &[
     read("GET", "/networks/{id}"),
     operation("POST", "/networks/create", Class::Create, Look::Network),
     change("POST", "/networks/prune"),
-    operation("POST", "/networks/{id}/connect", Class::Change, Look::Nothing),
-    operation("POST", "/networks/{id}/disconnect", Class::Change, Look::Nothing),
+    operation(
+        "POST",
+        "/networks/{id}/connect",
+        Class::Change,
+        Look::Nothing,
+    ),
+    operation(
+        "POST",
+        "/networks/{id}/disconnect",
+        Class::Change,
+        Look::Nothing,
+    ),
     change("DELETE", "/networks/{id}"),
     // Volumes. What PUT changes belongs to a cluster.
     read("GET", "/volumes"),
@@ -246,7 +301,9 @@ pub static OPERATIONS: &[Operation] = &[
 
 /// The operation of a request, and what stands for `{…*}` in it.
 pub fn find(method: &str, parts: &[String]) -> Option<(&'static Operation, String)> {
-    let mut of_method = OPERATIONS.iter().filter(|operation| operation.method == method);
+    let mut of_method = OPERATIONS
+        .iter()
+        .filter(|operation| operation.method == method);
     of_method.find_map(|operation| Some((operation, fits(operation.template, parts)?)))
 }
 
@@ -265,8 +322,8 @@ fn fits(template: &str, parts: &[String]) -> Option<String> {
     };
     let behind = wanted.len() - star - 1;
     let name_ends = parts.len().checked_sub(behind).filter(|end| *end > star)?;
-    let fits = same(&wanted[..star], &parts[..star])
-        && same(&wanted[star + 1..], &parts[name_ends..]);
+    let fits =
+        same(&wanted[..star], &parts[..star]) && same(&wanted[star + 1..], &parts[name_ends..]);
     fits.then(|| parts[star..name_ends].join("/"))
 }
 
@@ -285,9 +342,18 @@ mod tests {
             found("GET", "/images/reg.example:5000/a/b:1/json"),
             Some(("/images/{name*}/json", "reg.example:5000/a/b:1".into()))
         );
-        assert_eq!(found("GET", "/images/json"), Some(("/images/json", String::new())));
-        assert_eq!(found("GET", "/images/json/json"), Some(("/images/{name*}/json", "json".into())));
-        assert_eq!(found("DELETE", "/images/a/b"), Some(("/images/{name*}", "a/b".into())));
+        assert_eq!(
+            found("GET", "/images/json"),
+            Some(("/images/json", String::new()))
+        );
+        assert_eq!(
+            found("GET", "/images/json/json"),
+            Some(("/images/{name*}/json", "json".into()))
+        );
+        assert_eq!(
+            found("DELETE", "/images/a/b"),
+            Some(("/images/{name*}", "a/b".into()))
+        );
         assert_eq!(found("DELETE", "/images"), None);
     }
 

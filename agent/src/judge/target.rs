@@ -69,7 +69,10 @@ impl Target {
 /// `v1.41`.
 fn version(part: &str) -> Option<(u32, u32)> {
     let rest = part.strip_prefix('v')?;
-    let is_version = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_version = !rest.is_empty()
+        && rest
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
     if !is_version {
         return None;
     }
@@ -136,9 +139,13 @@ mod tests {
 
     #[test]
     fn a_path_is_seen_without_its_version() {
-        let target = Target::parse("/v1.41/images/reg.example:5000/a/b@sha256:12/json?x=1").unwrap();
+        let target =
+            Target::parse("/v1.41/images/reg.example:5000/a/b@sha256:12/json?x=1").unwrap();
 
-        assert_eq!(target.parts, ["images", "reg.example:5000", "a", "b@sha256:12", "json"]);
+        assert_eq!(
+            target.parts,
+            ["images", "reg.example:5000", "a", "b@sha256:12", "json"]
+        );
         assert_eq!(Target::parse("/info").unwrap().parts, ["info"]);
         assert_eq!(Target::parse("/vx/info").unwrap().parts, ["vx", "info"]);
     }
@@ -175,7 +182,10 @@ mod tests {
         ] {
             assert!(Target::parse(text).is_err(), "{text} was taken");
         }
-        assert_eq!(Target::parse("/images/a%40b%3Ac/json").unwrap().parts[1], "a@b:c");
+        assert_eq!(
+            Target::parse("/images/a%40b%3Ac/json").unwrap().parts[1],
+            "a@b:c"
+        );
     }
 
     #[test]
@@ -185,7 +195,11 @@ mod tests {
         assert!(target.is_true("stdin") && !target.is_true("stdout"));
         assert_eq!(target.values("a").collect::<Vec<_>>(), ["b c&"]);
         for value in ["", "0", "no", "false", "FALSE", "none"] {
-            assert!(!Target::parse(&format!("/x?a={value}")).unwrap().is_true("a"));
+            assert!(
+                !Target::parse(&format!("/x?a={value}"))
+                    .unwrap()
+                    .is_true("a")
+            );
         }
     }
 

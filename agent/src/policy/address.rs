@@ -112,7 +112,10 @@ impl Special {
         match self {
             Self::Loopback => lies_in(v4([127, 0, 0, 0], 8)) || lies_in(one(address)),
             Self::LinkLocal => {
-                let v6 = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10));
+                let v6 = IpNet::V6(Ipv6Net::new_assert(
+                    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+                    10,
+                ));
                 lies_in(v4([169, 254, 0, 0], 16)) || lies_in(v6) || lies_in(one(address))
             }
             Self::Unspecified | Self::Metadata | Self::DockerGateway => lies_in(one(address)),
@@ -171,7 +174,13 @@ mod tests {
         ] {
             assert_eq!(of(address), Some(expected), "{address}");
         }
-        for address in ["10.0.0.1", "172.17.0.2", "2001:db8::1", "fd00::1", "64:ff9b::8.8.8.8"] {
+        for address in [
+            "10.0.0.1",
+            "172.17.0.2",
+            "2001:db8::1",
+            "fd00::1",
+            "64:ff9b::8.8.8.8",
+        ] {
             assert_eq!(of(address), None, "{address}");
         }
     }

@@ -194,9 +194,15 @@ impl DockerRules {
         ];
         let switched_on = switches.into_iter().filter(|(_, on)| *on);
         words.extend(switched_on.map(|(key, _)| format!("docker.{key} = true")));
-        let namespaces = self.host_namespaces.iter().map(|name| name.as_str().to_owned());
+        let namespaces = self
+            .host_namespaces
+            .iter()
+            .map(|name| name.as_str().to_owned());
         let lists = [
-            ("bind_mounts", self.bind_mounts.iter().map(ToString::to_string).collect()),
+            (
+                "bind_mounts",
+                self.bind_mounts.iter().map(ToString::to_string).collect(),
+            ),
             ("capabilities", self.capabilities.clone()),
             ("host_namespaces", namespaces.collect()),
             ("devices", self.devices.clone()),
@@ -233,7 +239,11 @@ fn absolute(path: &str) -> Option<String> {
         clean.push('/');
         clean.push_str(part);
     }
-    Some(if clean.is_empty() { "/".to_owned() } else { clean })
+    Some(if clean.is_empty() {
+        "/".to_owned()
+    } else {
+        clean
+    })
 }
 
 impl BindMount {
@@ -311,12 +321,10 @@ pub(super) fn registry(text: &str) -> Result<String, String> {
     let expected = "expected a registry such as `docker.io`, `registry.example.com:5000` or `docker.io/library`, in lower case";
     let (host, path) = text.split_once('/').unwrap_or((text, "x"));
     let is_host = host == "localhost" || host.contains(['.', ':']);
-    let host_fits = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte)
-    };
-    let path_fits = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/".contains(&byte)
-    };
+    let host_fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
+    let path_fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/".contains(&byte);
     let path_is_whole = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     match is_host && host.bytes().all(host_fits) && path.bytes().all(path_fits) && path_is_whole {
         // One registry, two names.
@@ -347,7 +355,9 @@ pub(super) fn device(text: &str) -> Result<String, String> {
 ///
 /// What was expected.
 pub(super) fn namespace(text: &str) -> Result<Namespace, String> {
-    let found = Namespace::ALL.into_iter().find(|name| name.as_str() == text);
+    let found = Namespace::ALL
+        .into_iter()
+        .find(|name| name.as_str() == text);
     found.ok_or_else(|| {
         let names = Namespace::ALL.map(Namespace::as_str);
         let expected = crate::strict_toml::alternatives(&names);
@@ -408,7 +418,14 @@ mod tests {
 
     #[test]
     fn mounts_read_back_from_their_words() {
-        for text in ["/srv/app", "/srv/app/**", "/srv/app:ro", "/srv/app/**:ro", "/**", "/"] {
+        for text in [
+            "/srv/app",
+            "/srv/app/**",
+            "/srv/app:ro",
+            "/srv/app/**:ro",
+            "/**",
+            "/",
+        ] {
             assert_eq!(BindMount::parse(text).unwrap().to_string(), text);
         }
         for text in ["srv", "/srv/", "/srv/../etc", "/a//b", "/a:rw", "/a/*", ""] {
@@ -434,7 +451,13 @@ mod tests {
     #[test]
     fn entries_that_could_mean_something_else_are_refused() {
         assert_eq!(registry("index.docker.io").unwrap(), "docker.io");
-        for text in ["library", "Docker.io", "https://docker.io", "docker.io/", "docker.io/../x"] {
+        for text in [
+            "library",
+            "Docker.io",
+            "https://docker.io",
+            "docker.io/",
+            "docker.io/../x",
+        ] {
             assert!(registry(text).is_err(), "{text} was taken");
         }
         assert_eq!(capability("cap_net_admin").unwrap(), "NET_ADMIN");

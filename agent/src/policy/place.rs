@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 /// One entry of `tcp`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(super) struct Entry {
     pub(super) place: Place,
     pub(super) ports: RangeInclusive<u16>,
 }
@@ -18,7 +18,7 @@ pub(super) enum Place {
     Network(IpNet),
 }
 
-impl Rule {
+impl Entry {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let expected = "expected HOST:PORT or NETWORK:PORT-RANGE, such as `db.internal:5432`, `10.0.0.0/8:8000-8100` or `[2001:db8::/32]:443`";
         let Some((place, ports)) = text.rsplit_once(':') else {
@@ -89,7 +89,7 @@ fn parse_name(text: &str) -> Result<Place, String> {
     Ok(Place::Name(text.to_ascii_lowercase()))
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::Name(name) => f.write_str(name)?,
@@ -108,4 +108,3 @@ impl fmt::Display for Rule {
         }
     }
 }
-

@@ -8,7 +8,7 @@ use toml::{
 };
 
 use super::{
-    Access, DockerRules, Limits, Policy, PolicyError, Rule,
+    Access, DockerRules, Entry, Limits, Policy, PolicyError,
     docker::{self, BindMount},
     place::parse_ports,
 };
@@ -80,12 +80,18 @@ impl<'d, 't> Reader<'d, 't> {
             let table = match (name.get_ref().as_ref(), value.get_ref()) {
                 (known, DeValue::Table(table)) if TABLES.contains(&known) => table,
                 (known, other) if TABLES.contains(&known) => {
-                    self.wrong(value, format!("`{known}` must be a table, not {}", kind(other)));
+                    self.wrong(
+                        value,
+                        format!("`{known}` must be a table, not {}", kind(other)),
+                    );
                     continue;
                 }
                 (unknown, _) => {
                     let expected = alternatives(&TABLES);
-                    self.wrong(name, format!("unknown key `{unknown}`: expected {expected}"));
+                    self.wrong(
+                        name,
+                        format!("unknown key `{unknown}`: expected {expected}"),
+                    );
                     continue;
                 }
             };
@@ -134,7 +140,7 @@ impl<'d, 't> Reader<'d, 't> {
                     let problem = format!("`docker` must be true or false, not {}", kind(other));
                     self.wrong(value, problem);
                 }
-                ("tcp", _) => self.policy.tcp = self.list("tcp", value, Rule::parse),
+                ("tcp", _) => self.policy.tcp = self.list("tcp", value, Entry::parse),
                 (unknown, _) => {
                     let expected = alternatives(&TARGETS);
                     let problem = format!("unknown key `targets.{unknown}`: expected {expected}");
@@ -177,7 +183,10 @@ impl<'d, 't> Reader<'d, 't> {
         for (name, value) in table {
             let key = name.get_ref().as_ref();
             if !DOCKER.contains(&key) {
-                let problem = format!("unknown key `docker.{key}`: expected {}", alternatives(&DOCKER));
+                let problem = format!(
+                    "unknown key `docker.{key}`: expected {}",
+                    alternatives(&DOCKER)
+                );
                 self.wrong(name, problem);
                 continue;
             }
@@ -222,7 +231,9 @@ impl<'d, 't> Reader<'d, 't> {
         let names = alternatives(&Access::ALL.map(Access::as_str));
         let problem = match value.get_ref() {
             DeValue::String(text) => {
-                let found = Access::ALL.into_iter().find(|access| access.as_str() == text.as_ref());
+                let found = Access::ALL
+                    .into_iter()
+                    .find(|access| access.as_str() == text.as_ref());
                 if found.is_some() {
                     return found;
                 }
@@ -238,7 +249,10 @@ impl<'d, 't> Reader<'d, 't> {
         match value.get_ref() {
             DeValue::Boolean(on) => *on,
             other => {
-                self.wrong(value, format!("`{key}` must be true or false, not {}", kind(other)));
+                self.wrong(
+                    value,
+                    format!("`{key}` must be true or false, not {}", kind(other)),
+                );
                 false
             }
         }
@@ -291,6 +305,5 @@ impl<'d, 't> Reader<'d, 't> {
 }
 
 fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
-    parse_ports(text)
-        .ok_or_else(|| format!("`{text}` is no port or range of ports (1 to 65535)"))
+    parse_ports(text).ok_or_else(|| format!("`{text}` is no port or range of ports (1 to 65535)"))
 }

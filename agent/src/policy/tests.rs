@@ -14,7 +14,12 @@ fn judge(policy: &Policy, target: &str) -> Verdict {
 
 /// What is said of an address, given that the target is not denied by its name.
 fn permits(policy: &Policy, host: &str, address: &str, port: u16) -> Result<(), AddressDenied> {
-    policy.permits(host, address.parse().unwrap(), port, &["172.20.0.1".parse().unwrap()])
+    policy.permits(
+        host,
+        address.parse().unwrap(),
+        port,
+        &["172.20.0.1".parse().unwrap()],
+    )
 }
 
 #[test]
@@ -117,7 +122,7 @@ fn entries_that_could_mean_something_else_are_refused() {
         "10.0.0.0/33:80",
         "host/8:80",
     ] {
-        assert!(Rule::parse(entry).is_err(), "{entry} was taken");
+        assert!(Entry::parse(entry).is_err(), "{entry} was taken");
     }
 }
 
@@ -160,12 +165,25 @@ fn the_packaged_policy_is_valid() {
 fn what_leads_to_the_host_must_be_named_however_wide_a_rule_is() {
     let wide = policy("'0.0.0.0/0:1-65535', '[::]/0:1-65535', 'evil.example:80'");
 
-    for address in ["127.0.0.1", "169.254.169.254", "172.20.0.1", "::1", "0.0.0.0", "fe80::1"] {
+    for address in [
+        "127.0.0.1",
+        "169.254.169.254",
+        "172.20.0.1",
+        "::1",
+        "0.0.0.0",
+        "fe80::1",
+    ] {
         let denied = permits(&wide, address, address, 80);
-        assert!(matches!(denied, Err(AddressDenied::Unnamed(_))), "{address}: {denied:?}");
+        assert!(
+            matches!(denied, Err(AddressDenied::Unnamed(_))),
+            "{address}: {denied:?}"
+        );
         // A name that a rule has is no other way to it.
         let denied = permits(&wide, "evil.example", address, 80);
-        assert!(matches!(denied, Err(AddressDenied::Unnamed(_))), "{address}: {denied:?}");
+        assert!(
+            matches!(denied, Err(AddressDenied::Unnamed(_))),
+            "{address}: {denied:?}"
+        );
     }
     assert_eq!(permits(&wide, "evil.example", "192.0.2.1", 80), Ok(()));
 
@@ -202,10 +220,22 @@ fn every_key_of_docker_has_its_mistakes_named() {
 fn a_key_that_would_have_no_effect_is_a_mistake() {
     for (text, part) in [
         ("[docker]\n", "line 1: `[docker]` needs `access`"),
-        ("[docker]\naccess = \"all\"\n", "line 2: `access` must be `none`, `read-only`, `limited` or `full`"),
-        ("[docker]\naccess = \"full\"\nexec = false\n", "line 3: `exec` has no effect"),
-        ("[docker]\naccess = \"read-only\"\nbuild = true\n", "line 3: `build` has no effect"),
-        ("[targets]\ndocker = true\n[docker]\naccess = \"full\"\n", "say the same thing"),
+        (
+            "[docker]\naccess = \"all\"\n",
+            "line 2: `access` must be `none`, `read-only`, `limited` or `full`",
+        ),
+        (
+            "[docker]\naccess = \"full\"\nexec = false\n",
+            "line 3: `exec` has no effect",
+        ),
+        (
+            "[docker]\naccess = \"read-only\"\nbuild = true\n",
+            "line 3: `build` has no effect",
+        ),
+        (
+            "[targets]\ndocker = true\n[docker]\naccess = \"full\"\n",
+            "say the same thing",
+        ),
     ] {
         let error = Policy::parse(text).unwrap_err().to_string();
         assert!(error.contains(part), "{part:?} is missing in {error}");
@@ -263,8 +293,8 @@ proptest! {
         last in 1_u16..,
     ) {
         let text = format!("{name}:{}-{}", first.min(last), first.max(last));
-        let rule = Rule::parse(&text).unwrap();
+        let rule = Entry::parse(&text).unwrap();
 
-        prop_assert_eq!(Rule::parse(&rule.to_string()).unwrap(), rule);
+        prop_assert_eq!(Entry::parse(&rule.to_string()).unwrap(), rule);
     }
 }

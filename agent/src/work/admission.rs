@@ -101,7 +101,11 @@ mod tests {
             streams: None,
             streams_per_minute: Some(60),
         };
-        let enter = |seconds| admission.enter(&limits, now + Duration::from_secs(seconds)).is_ok();
+        let enter = |seconds| {
+            admission
+                .enter(&limits, now + Duration::from_secs(seconds))
+                .is_ok()
+        };
 
         assert_eq!((0..100).filter(|_| enter(0)).count(), 60);
         assert_eq!((0..100).filter(|_| enter(2)).count(), 2);
