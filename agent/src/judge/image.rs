@@ -82,7 +82,6 @@ mod tests {
             "",
             "Nginx",
             "a//b",
-            "../x",
             "a b",
             "reg.example/",
             "reg.example/A",

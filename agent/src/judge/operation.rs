@@ -328,47 +328,4 @@ fn fits(template: &str, parts: &[String]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(method: &str, path: &str) -> Option<(&'static str, String)> {
-        let parts: Vec<String> = path[1..].split('/').map(str::to_owned).collect();
-        find(method, &parts).map(|(operation, name)| (operation.template, name))
-    }
-
-    #[test]
-    fn a_name_with_slashes_is_a_name() {
-        assert_eq!(
-            found("GET", "/images/reg.example:5000/a/b:1/json"),
-            Some(("/images/{name*}/json", "reg.example:5000/a/b:1".into()))
-        );
-        assert_eq!(
-            found("GET", "/images/json"),
-            Some(("/images/json", String::new()))
-        );
-        assert_eq!(
-            found("GET", "/images/json/json"),
-            Some(("/images/{name*}/json", "json".into()))
-        );
-        assert_eq!(
-            found("DELETE", "/images/a/b"),
-            Some(("/images/{name*}", "a/b".into()))
-        );
-        assert_eq!(found("DELETE", "/images"), None);
-    }
-
-    #[test]
-    fn what_is_not_in_the_table_is_not_found() {
-        for (method, path) in [
-            ("GET", "/containers"),
-            ("GET", "/containers/a/b/json"),
-            ("PATCH", "/containers/json"),
-            ("OPTIONS", "/containers/json"),
-            ("POST", "/containers/json"),
-            ("GET", "/libpod/info"),
-            ("GET", "/debug/pprof"),
-        ] {
-            assert_eq!(found(method, path), None, "{method} {path}");
-        }
-    }
-}
+mod tests;

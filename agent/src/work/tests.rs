@@ -117,15 +117,21 @@ async fn only_those_addresses_of_a_name_that_the_policy_permits_are_connected_to
 }
 
 #[tokio::test]
-async fn a_name_listed_by_name_leads_wherever_it_resolves_to() {
+async fn a_name_that_a_rule_has_is_no_way_to_the_host_itself_unless_it_says_so() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let policy = format!("[targets]\ntcp = ['db.internal:{}']\n", address.port());
-    let bench = bench(&policy, &[("db.internal", &[&["127.0.0.1"]])]);
+    let port = address.port();
+    let policy = format!("[targets]\ntcp = ['db.internal:{port}', 'localhost:{port}']\n");
+    let here: &[&[&str]] = &[&["127.0.0.1"]];
+    let bench = bench(&policy, &[("db.internal", here), ("localhost", here)]);
 
-    let reached = reach(&bench, &format!("tcp:db.internal:{}", address.port())).await;
+    let by_name = reach(&bench, &format!("tcp:db.internal:{port}")).await;
+    let as_itself = reach(&bench, &format!("tcp:localhost:{port}")).await;
 
-    assert_eq!(reached, Ok(address));
+    assert_eq!(
+        (by_name, as_itself),
+        (Err(ResetCode::PolicyDenied), Ok(address))
+    );
 }
 
 #[tokio::test]

@@ -268,7 +268,7 @@ fn a_key_allows_what_it_names_and_nothing_beside_it() {
 #[test]
 fn what_go_could_read_in_two_ways_is_refused() {
     for body in [
-        r#"{"HostConfig":{"Privileged":true},"hostconfig":{}}"#,
+        r#"{"HostConfig":{"Memory":1},"hostconfig":{}}"#,
         r#"{"HostConfig":{"Privileged":false,"privileged":true}}"#,
         r#"{"HostConfig":[]}"#,
         r#"{"HostConfig":{"Binds":{}}}"#,

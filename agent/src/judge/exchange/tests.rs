@@ -288,7 +288,7 @@ fn what_is_sent_ahead_of_an_answer_waits_and_is_bounded() {
     let mut play = Play::new(&law, &[]);
     play.client(b"GET /events HTTP/1.1\r\n\r\n");
 
-    for _ in 0..18 {
+    for _ in 0..20 {
         play.client(&[b'G'; 64 * 1024]);
     }
 
