@@ -5,5 +5,6 @@ mod bulk;
 mod commands;
 mod images;
 mod interactive;
+mod policy;
 mod refused;
 mod site;

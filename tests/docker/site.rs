@@ -21,6 +21,15 @@ pub(crate) struct Site {
 impl Site {
     /// Starts one over a transport, or skips the test where no engine answers.
     pub(crate) async fn over(transport: &'static str) -> Option<Self> {
+        Self::start(transport, "[docker]\naccess = \"full\"\n").await
+    }
+
+    /// Starts one whose agent has this policy.
+    pub(crate) async fn under(policy: &str) -> Option<Self> {
+        Self::start("auto", policy).await
+    }
+
+    async fn start(transport: &'static str, policy: &str) -> Option<Self> {
         let engine = Engine::find()?;
         engine.image();
         let relay = Relay::start().await;
@@ -28,7 +37,7 @@ impl Site {
         let setup = AgentSetup::with_token(token)
             .over(transport)
             .with_docker(&engine.socket);
-        let agent = Agent::start(setup);
+        let agent = Agent::start_with_policy(setup, policy);
         relay.shows(NAME, "online", SOON).await;
         Some(Self {
             engine,

@@ -157,6 +157,11 @@ impl Agent {
         self.process.says("session opened", SOON).await;
     }
 
+    /// Writes another policy, which the agent reads by itself.
+    pub fn write_policy(&self, policy: &str) {
+        write(&self.folder.path().join("policy.toml"), policy);
+    }
+
     /// Its state directory.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
