@@ -32,6 +32,9 @@ pub enum Command {
     /// Show what the agent on this host is doing.
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
+    /// Try every fence that the kernel puts around the agent, in a process of its own.
+    #[command(after_help = SANDBOX_HELP)]
+    Sandbox(SandboxArgs),
     /// Print the completions of a shell.
     Completions {
         /// Which shell.
@@ -64,6 +67,22 @@ With --healthcheck nothing is printed while the agent is online, and the exit co
 0; else one line says why not, and it is 1. For a container:
 
   HEALTHCHECK CMD [\"sternline-agent\", \"status\", \"--healthcheck\"]";
+
+const SANDBOX_HELP: &str = "\
+Puts the same fences around itself as `run` does, attempts what each one denies, and
+says which hold and why others do not. Nothing of a running agent is touched. Exit
+codes: 0 nothing here can be made to listen, 1 the kernel enforces less.";
+
+/// Options of `sandbox`.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
 
 /// Options of `run`.
 #[derive(Debug, Args)]

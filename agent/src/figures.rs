@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -13,13 +13,25 @@ use crate::policy::Rule;
 use tunnel::{DialTally, SessionStats, Spliced, process::ProcessFigures};
 use wire::{
     close::ResetCode,
-    message::{AgentFigures, DialFigures, StreamFigures, control, docker},
+    message::{
+        AgentFigures, DialFigures, PolicyRefusals, RuleCount, StreamFigures, control, docker,
+    },
     target::Target,
     transport::Transport,
 };
 
 /// The shortest pause between two answers: what a relay may ask of a customer's host.
 const INTERVAL_MIN: Duration = Duration::from_secs(5);
+
+/// The shortest pause between two messages about refusals.
+const REFUSALS_EVERY: Duration = Duration::from_secs(30);
+
+/// What a relay has been told of refusals.
+#[derive(Debug, Default)]
+struct Told {
+    counts: [u64; Rule::ALL.len()],
+    at: Option<Instant>,
+}
 
 /// Counts of this process. Shared by whoever counts.
 #[derive(Debug)]
@@ -35,6 +47,7 @@ pub struct Figures {
     tcp: Counts,
     /// What the policy refused, in the order of [`Rule::ALL`].
     denials: [AtomicU64; Rule::ALL.len()],
+    told: Mutex<Told>,
 }
 
 /// Streams to one kind of target.
@@ -59,6 +72,7 @@ impl Figures {
             docker: Counts::default(),
             tcp: Counts::default(),
             denials: Default::default(),
+            told: Mutex::default(),
         })
     }
 
@@ -83,10 +97,32 @@ impl Figures {
         add(&self.denials[rule as usize]);
     }
 
-    /// How often each rule has refused something.
-    pub fn denials(&self) -> impl Iterator<Item = (Rule, u64)> {
-        let counts = self.denials.iter().map(read);
-        Rule::ALL.iter().copied().zip(counts)
+    /// What the policy has refused since this was asked last, as a message; nothing where
+    /// there was nothing, or where it was told a moment ago.
+    pub fn refusals(&self, now: Instant) -> Option<control::Message> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = told.at
+            && now.saturating_duration_since(at) < REFUSALS_EVERY
+        {
+            return None;
+        }
+        let mut counts = Vec::new();
+        for (rule, (count, told)) in Rule::ALL
+            .iter()
+            .zip(self.denials.iter().zip(&mut told.counts))
+        {
+            let count = read(count);
+            let since = count - std::mem::replace(told, count);
+            if since > 0 {
+                let rule = rule.as_str().to_owned();
+                counts.push(RuleCount { rule, count: since });
+            }
+        }
+        if counts.is_empty() {
+            return None;
+        }
+        told.at = Some(now);
+        Some(control::Message::PolicyRefusals(PolicyRefusals { counts }))
     }
 
     /// A stream was carried to its end; `None`: until the policy forbade it.
@@ -221,6 +257,28 @@ mod tests {
         let told = tokio::time::timeout(Duration::ZERO, telling.due()).await;
 
         assert!(told.is_err());
+    }
+
+    #[test]
+    fn refusals_are_told_once_and_no_more_often_than_every_half_minute() {
+        let now = tokio::time::Instant::now().into_std();
+        let figures = Figures::new(now);
+        assert_eq!(figures.refusals(now), None);
+
+        figures.denied(Rule::Exec);
+        figures.denied(Rule::Exec);
+        let Some(control::Message::PolicyRefusals(told)) = figures.refusals(now) else {
+            unreachable!()
+        };
+        figures.denied(Rule::Access);
+
+        assert_eq!(
+            (told.counts[0].rule.as_str(), told.counts[0].count),
+            ("docker.exec", 2)
+        );
+        assert_eq!(figures.refusals(now + Duration::from_secs(29)), None);
+        assert!(figures.refusals(now + REFUSALS_EVERY).is_some());
+        assert_eq!(figures.refusals(now + 3 * REFUSALS_EVERY), None);
     }
 
     #[test]

@@ -5,10 +5,10 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`file`], [`strict_toml`], [`host`], [`figures`], [`version`] |
+//! | 0 | [`file`], [`strict_toml`], [`host`], [`gateways`], [`version`] |
 //! | 0 | [`clock`], [`watched`], [`nudge`] |
 //! | 1 | [`state_dir`], [`policy`], [`token`], [`audit`], [`netlink`], [`sleep`] |
-//! | 2 | [`config`], [`identity`], [`cli`] |
+//! | 2 | [`figures`], [`judge`], [`config`], [`identity`], [`cli`] |
 //! | 3 | [`enrol`], [`policy_file`], [`sandbox`], [`status`], [`log`] |
 //! | 4 | [`docker`] |
 //! | 5 | [`report`], [`view`], [`work`] |

@@ -3,8 +3,8 @@
 use std::{env, ffi::OsString, io, process::ExitCode};
 
 use agent::{
-    cli::{Cli, Command, RunArgs, StatusArgs},
-    config, log, manual, run, status,
+    cli::{Cli, Command, RunArgs, SandboxArgs, StatusArgs},
+    config, log, manual, run, sandbox, status,
     token::{self, TOKEN_VARIABLE, TokenSources},
 };
 use clap::{CommandFactory, Parser};
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(arguments) => start(arguments),
         Command::Status(arguments) => show(&arguments),
+        Command::Sandbox(arguments) => try_fences(&arguments),
         Command::Completions { shell } => written(manual::print_completions(Cli::command(), shell)),
         Command::Man { folder } => written(manual::write_pages(Cli::command(), &folder)),
     }
@@ -59,6 +60,15 @@ fn show(arguments: &StatusArgs) -> ExitCode {
     let config = arguments.places.config.as_deref();
     match config::load(config, &arguments.places.flags(), &environment) {
         Ok(settings) => status::show::run(&settings.state_dir, arguments),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn try_fences(arguments: &SandboxArgs) -> ExitCode {
+    let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+    let config = arguments.places.config.as_deref();
+    match config::load(config, &arguments.places.flags(), &environment) {
+        Ok(settings) => sandbox::show::run(&settings, arguments.json),
         Err(error) => fail(&error.to_string()),
     }
 }

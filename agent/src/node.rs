@@ -26,6 +26,7 @@ use crate::{
     identity::{self, IdentityError},
     nudge::Nudges,
     policy_file::PolicyInForce,
+    sandbox::Told,
     state_dir::StateDir,
     status::Board,
     supervisor::{Facts, Supervisor, TokenRefused, Upgrade},
@@ -92,8 +93,8 @@ pub struct Parts {
     pub host: Host,
     /// What is told of the process.
     pub vitals: Vitals,
-    /// What the kernel enforces, in words.
-    pub sandbox: String,
+    /// What the kernel enforces.
+    pub sandbox: Told,
     /// Whoever supervises the process.
     pub notifier: Notifier,
     /// Who calls for a try at once.

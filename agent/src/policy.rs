@@ -18,13 +18,12 @@ pub mod docker;
 mod limits;
 mod place;
 mod read;
-pub mod rule;
 
 use address::Special;
 pub use docker::{Access, DockerRules};
 pub use limits::Limits;
 use place::{Entry, Place};
-pub use rule::Rule;
+pub use wire::rule::Rule;
 
 /// What the vendor may do.
 #[derive(Debug, Clone, PartialEq, Eq)]

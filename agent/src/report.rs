@@ -1,24 +1,26 @@
 //! What the agent tells the relay about itself and its host.
 
-use wire::message::{AgentReport, control};
+use wire::message::{self, AgentReport, control};
 
-use crate::{docker::Health, host::Host, policy::Policy};
+use crate::{docker::Health, host::Host, policy_file::PolicyInForce, sandbox::Told};
 
 /// Program and version, in hellos and reports.
 pub const SOFTWARE: &str = concat!("sternline-agent/", env!("CARGO_PKG_VERSION"));
 
 /// Most targets that a report names: with the longest names they fit a control message.
-const TARGETS_MAX: usize = 100;
+const TARGETS_MAX: usize = 60;
+/// Bytes of the other rules that a report has: those of a policy that a person wrote.
+const RULES_BYTES_MAX: usize = 8 * 1024;
 
 /// A report as a control message. `resident_bytes` is of the process.
 pub fn compose(
     host: &Host,
-    sandbox: &str,
+    sandbox: &Told,
     resident_bytes: u64,
     docker: &Health,
-    policy: &Policy,
+    in_force: &PolicyInForce,
 ) -> control::Message {
-    let mut allowed_targets = policy.words();
+    let mut allowed_targets = in_force.policy.words();
     if allowed_targets.len() > TARGETS_MAX {
         let left_out = allowed_targets.len() - TARGETS_MAX;
         allowed_targets.truncate(TARGETS_MAX);
@@ -32,9 +34,42 @@ pub fn compose(
         software: SOFTWARE.to_owned(),
         docker: Some(docker.to_message()),
         allowed_targets,
-        sandbox: sandbox.to_owned(),
+        sandbox: sandbox.words.clone(),
         resident_bytes,
+        policy_rules: bounded(in_force.policy.rules()),
+        policy_file_broken: in_force.error.is_some(),
+        fences: sandbox
+            .fences
+            .iter()
+            .map(|fence| message::Fence {
+                name: fence.name.clone(),
+                in_force: fence.in_force,
+                detail: fence.detail.clone(),
+                needed: fence.is_needed(),
+            })
+            .collect(),
     })
+}
+
+/// As many rules as fit, each cut where it alone is too long.
+fn bounded(rules: Vec<String>) -> Vec<String> {
+    let (mut left, count) = (RULES_BYTES_MAX, rules.len());
+    let mut kept = Vec::new();
+    for mut rule in rules {
+        if rule.len() > RULES_BYTES_MAX / 4 {
+            rule.truncate(rule.floor_char_boundary(RULES_BYTES_MAX / 4));
+            rule.push('…');
+        }
+        match left.checked_sub(rule.len()) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+        kept.push(rule);
+    }
+    if kept.len() < count {
+        kept.push(format!("and {} more", count - kept.len()));
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -42,6 +77,7 @@ mod tests {
     use wire::limits::CONTROL_BYTES_MAX;
 
     use super::*;
+    use crate::{policy::Policy, sandbox::Fence};
 
     #[test]
     fn the_longest_report_fits_a_control_message() {
@@ -49,8 +85,15 @@ mod tests {
         let entries: Vec<String> = (1..=1_000)
             .map(|port| format!("'{name}:{port}-{}'", port + 1))
             .collect();
-        let text = format!("[targets]\ntcp = [{}]\n", entries.join(","));
-        let policy = Policy::parse(&text).unwrap();
+        let mounts: Vec<String> = (0..1_000)
+            .map(|number| format!("'/{number}/{name}'"))
+            .collect();
+        let text = format!(
+            "[targets]\ntcp = [{}]\n[docker]\naccess = 'limited'\nbind_mounts = [{}]\n",
+            entries.join(","),
+            mounts.join(",")
+        );
+        let policy = PolicyInForce::of(Policy::parse(&text).unwrap());
         let long = "x".repeat(300);
         let host = Host {
             hostname: long.clone(),
@@ -61,7 +104,17 @@ mod tests {
 
         let message = compose(
             &host,
-            &long,
+            &Told {
+                words: long.clone(),
+                fences: vec![
+                    Fence {
+                        name: "x".repeat(20),
+                        in_force: false,
+                        detail: "x".repeat(100),
+                    };
+                    14
+                ],
+            },
             u64::MAX,
             &Health::Missing {
                 advice: long.clone(),

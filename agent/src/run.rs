@@ -152,7 +152,7 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         gateways: Gateways::OfKernel,
         host: Host::look(),
         vitals: Vitals::OfKernel,
-        sandbox: sandbox.to_string(),
+        sandbox: sandbox.told(),
         notifier,
         nudges: nudges.clone(),
     });

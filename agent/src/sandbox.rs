@@ -1,27 +1,28 @@
 //! Outbound only, enforced by the kernel: applied before any thread starts, and
 //! never undone.
 //!
-//! Three fences, each of which holds when the others do not: no new privileges;
-//! [`landlock`] (TCP bind denied, files limited); [`seccomp`] (`listen` and
-//! `accept` denied, with everything that could do the same by another name). What a
-//! kernel cannot enforce is said, in the log, in `status` and to the vendor; and
-//! what is said about `listen` was tried.
+//! Three kinds of fences, each of which holds when the others do not: [`privileges`] (none
+//! to be gained, and none held); [`landlock`] (TCP bind denied, files limited);
+//! [`seccomp`] (`listen` and `accept` denied, with everything that could do the same by
+//! another name). Then each is [tried](trial) by an attempt to break it. What a kernel
+//! cannot enforce is said, in the log, in `status` and to the vendor.
 
 use std::{
     fmt,
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    io::Errno,
-    net::{AddressFamily, SocketType},
-};
 use thiserror::Error;
 
 use crate::config::{SandboxDemand, Settings};
 
 pub mod landlock;
+pub mod privileges;
 pub mod seccomp;
+pub mod show;
+pub mod trial;
+
+pub use trial::Fence;
 
 /// What the agent still needs of the file system once it is fenced in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,15 +40,27 @@ pub struct Needs {
 pub struct Sandbox {
     landlock: landlock::Enforced,
     seccomp: Result<(), String>,
-    listen: ListenTrial,
+    privileges: privileges::Enforced,
+    fences: Vec<Fence>,
 }
 
-/// What happened when the agent tried to listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ListenTrial {
-    Denied,
-    /// It worked, or failed for another reason: nothing is proven.
-    NotDenied,
+/// What is told of it, to the person on this host and to the vendor.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    /// In words.
+    pub words: String,
+    /// One by one; none where nothing was put up.
+    pub fences: Vec<Fence>,
+}
+
+impl From<&str> for Told {
+    /// Of a process that was not fenced in, such as a simulated one.
+    fn from(words: &str) -> Self {
+        Self {
+            words: words.to_owned(),
+            fences: Vec::new(),
+        }
+    }
 }
 
 /// The kernel enforces less than the configuration requires.
@@ -86,10 +99,14 @@ fn folder(path: &Path) -> PathBuf {
 ///
 /// [`NotEnforced`] where all of it is demanded and the kernel enforces less.
 pub fn apply(needs: &Needs, demand: SandboxDemand) -> Result<Sandbox, NotEnforced> {
+    let landlock = landlock::apply(needs);
+    let seccomp = seccomp::apply();
+    let privileges = privileges::apply(needs);
     let sandbox = Sandbox {
-        landlock: landlock::apply(needs),
-        seccomp: seccomp::apply(),
-        listen: try_to_listen(),
+        fences: trial::all(&landlock, &privileges),
+        landlock,
+        seccomp,
+        privileges,
     };
     match demand {
         SandboxDemand::Required if !sandbox.is_whole() => Err(NotEnforced(sandbox.to_string())),
@@ -98,37 +115,44 @@ pub fn apply(needs: &Needs, demand: SandboxDemand) -> Result<Sandbox, NotEnforce
 }
 
 impl Sandbox {
-    /// Whether nobody can make this process listen, by TCP bind or by `listen`.
+    /// Whether nobody can make this process listen, or become another one.
     pub fn is_whole(&self) -> bool {
-        self.landlock.tcp_bind_denied()
-            && self.seccomp.is_ok()
-            && self.listen == ListenTrial::Denied
+        self.seccomp.is_ok() && self.broken().next().is_none()
+    }
+
+    /// Every fence, tried.
+    pub fn fences(&self) -> &[Fence] {
+        &self.fences
+    }
+
+    /// Fences that are needed and do not hold.
+    fn broken(&self) -> impl Iterator<Item = &Fence> {
+        let needed = self.fences.iter().filter(|fence| fence.is_needed());
+        needed.filter(|fence| !fence.in_force)
+    }
+
+    /// What is told of it.
+    pub fn told(&self) -> Told {
+        Told {
+            words: self.to_string(),
+            fences: self.fences.clone(),
+        }
     }
 }
 
 impl fmt::Display for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; seccomp: ", self.landlock)?;
-        match (&self.seccomp, self.listen) {
-            (Ok(()), ListenTrial::Denied) => f.write_str(
+        match &self.seccomp {
+            Ok(()) => f.write_str(
                 "listen and accept denied (tried), raw sockets, MPTCP, io_uring and exec denied",
-            ),
-            (Ok(()), ListenTrial::NotDenied) => {
-                f.write_str("installed, but listen was not denied when tried")
-            }
-            (Err(problem), _) => write!(f, "not enforced ({problem})"),
+            )?,
+            Err(problem) => write!(f, "not enforced ({problem})")?,
         }
-    }
-}
-
-/// Tries to listen on a fresh socket. `listen` binds by itself, so no `bind` stands
-/// in front of what is tried. Should it work, the socket is closed at once.
-fn try_to_listen() -> ListenTrial {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)
-        .or_else(|_| rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, None))
-        .or_else(|_| rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None));
-    match socket.and_then(|socket| rustix::net::listen(&socket, 1)) {
-        Err(Errno::PERM) => ListenTrial::Denied,
-        Err(_) | Ok(()) => ListenTrial::NotDenied,
+        write!(f, "; capabilities: {}", self.privileges)?;
+        for fence in self.broken() {
+            write!(f, "; {} NOT in force ({})", fence.name, fence.detail)?;
+        }
+        Ok(())
     }
 }

@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::file::{self, Durability};
+use crate::{
+    file::{self, Durability},
+    sandbox::Fence,
+};
 
 pub mod show;
 
@@ -86,6 +89,8 @@ pub struct Status {
     pub policy: PolicyStatus,
     /// What the kernel enforces on the process.
     pub sandbox: String,
+    /// The same, fence by fence, each of which was tried.
+    pub fences: Vec<Fence>,
     /// Streams open in the session.
     pub streams_open: usize,
     /// When and by whom the file was written.
@@ -128,8 +133,10 @@ pub struct PolicyStatus {
     pub ok: bool,
     /// Why not.
     pub error: Option<String>,
-    /// What is allowed, in the policy's own words.
+    /// Targets that are allowed, in the policy's own words.
     pub allowed: Vec<String>,
+    /// What else it says, in its own words: `docker.…` and `limits.…`.
+    pub rules: Vec<String>,
 }
 
 /// When and by whom the file was written.

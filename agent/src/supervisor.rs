@@ -45,6 +45,7 @@ use crate::{
     nudge::{Nudge, Nudges},
     policy_file::PolicyInForce,
     report,
+    sandbox::Told,
     state_dir::StateDir,
     status::{Board, LastError, State},
     watched,
@@ -134,8 +135,8 @@ pub struct Facts {
     pub host: Host,
     /// The process.
     pub vitals: Vitals,
-    /// What the kernel enforces, in words.
-    pub sandbox: String,
+    /// What the kernel enforces.
+    pub sandbox: Told,
     /// The Docker Engine, as it changes.
     pub docker: watch::Receiver<Health>,
     /// Has the Engine asked at once.
@@ -450,6 +451,9 @@ impl Supervisor {
                 Event::Pulse => self.notifier.alive(),
                 Event::Figures => {
                     self.show_figures(session);
+                    if let Some(refusals) = self.figures.refusals(self.world.clock.now()) {
+                        session.send_control(refusals);
+                    }
                     if self.is_unsaved {
                         self.save();
                     }
@@ -467,7 +471,7 @@ impl Supervisor {
 
     fn report(&mut self, session: &Session) {
         let docker = self.facts.docker.borrow_and_update().clone();
-        let policy = self.facts.policy.borrow_and_update().policy.clone();
+        let policy = self.facts.policy.borrow_and_update().clone();
         let Facts {
             host,
             vitals,
@@ -549,6 +553,7 @@ fn hear(message: control::Message, window: &mut Duration, telling: &mut Telling)
         }
         control::Message::AgentReport(_)
         | control::Message::AgentFigures(_)
+        | control::Message::PolicyRefusals(_)
         | control::Message::BulkLaneRequest(_) => {
             tracing::debug!("not for this loop; ignored");
         }

@@ -12,6 +12,7 @@ use crate::{
     enrol::address_text,
     identity::{Identity, Stage},
     policy_file::PolicyInForce,
+    sandbox::Told,
     status::{Board, PolicyStatus, State, Status, Written},
     watched,
 };
@@ -44,11 +45,12 @@ fn policy_status(in_force: &PolicyInForce, path: &Path) -> PolicyStatus {
         ok: in_force.error.is_none(),
         error: in_force.error.clone(),
         allowed: in_force.policy.words(),
+        rules: in_force.policy.rules(),
     }
 }
 
 /// The status before the first dial.
-pub fn first(identity: &Identity, sandbox: &str, policy: &PolicyInForce, path: &Path) -> Status {
+pub fn first(identity: &Identity, sandbox: &Told, policy: &PolicyInForce, path: &Path) -> Status {
     let (state, agent_id) = match identity.stage {
         Stage::Enrolling => (State::Enrolling, None),
         Stage::Enrolled(agent_id) => (State::Connecting, Some(agent_id.to_string())),
@@ -69,7 +71,8 @@ pub fn first(identity: &Identity, sandbox: &str, policy: &PolicyInForce, path: &
         attempt: 0,
         docker: Health::Unknown.to_status(),
         policy: policy_status(policy, path),
-        sandbox: sandbox.to_owned(),
+        sandbox: sandbox.words.clone(),
+        fences: sandbox.fences.clone(),
         streams_open: 0,
         written: Written::never(),
     }

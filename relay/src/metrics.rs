@@ -14,6 +14,7 @@ mod accept_queue;
 mod admission;
 mod declare;
 mod environment;
+mod fleet;
 mod live;
 mod process;
 mod service;
@@ -25,7 +26,7 @@ mod tests;
 use prometheus::{IntGaugeVec, Registry, Result, TextEncoder};
 
 use self::{
-    admission::AdmissionSeries, declare::Declare, live::LiveSeries, process::ProcessSeries,
+    admission::AdmissionSeries, declare::Declare, fleet::FleetSeries, live::LiveSeries, process::ProcessSeries,
     service::ServiceSeries, session::SessionSeries, stream::StreamSeries,
 };
 pub use self::{
@@ -41,6 +42,7 @@ pub use self::{
 pub struct Metrics {
     admission: AdmissionSeries,
     environments: IntGaugeVec,
+    fleet: FleetSeries,
     live: LiveSeries,
     service: ServiceSeries,
     session: SessionSeries,
@@ -83,6 +85,7 @@ impl Metrics {
                  identity was seen twice, `never_enrolled`.",
                 &["state"],
             )?,
+            fleet: FleetSeries::declare(&declare)?,
             live,
             service: ServiceSeries::declare(&declare)?,
             session: SessionSeries::declare(&declare)?,

@@ -30,7 +30,7 @@ use crate::{
     control::{Drain, Presence, SessionView},
     gate::Gate,
     limits::{ABSENCES_MAX, RESTART_TIME},
-    metrics::{Metrics, Reading, Role, SessionGuard},
+    metrics::{Metrics, Reading, Role, Sandbox, SessionGuard},
 };
 
 mod returning;
@@ -101,6 +101,8 @@ struct Agent {
     connected_since: Timestamp,
     /// Encoded: mostly nobody looks at it, and its strings would take three times as much.
     report: Option<Box<[u8]>>,
+    /// What of the report is asked for at every scrape.
+    sandbox: Sandbox,
     figures: Option<AgentFigures>,
     guard: SessionGuard,
 }
@@ -193,6 +195,7 @@ impl Registry {
             facts,
             connected_since,
             report: None,
+            sandbox: Sandbox::default(),
             figures: None,
             guard,
         });
@@ -296,6 +299,9 @@ impl Registry {
         let agents: Vec<Session> = handles(live.agents.values().map(|agent| &agent.session));
         let operators: Vec<Session> =
             handles(live.operators.values().map(|operator| &operator.session));
+        for agent in live.agents.values() {
+            reading.sandboxes[agent.sandbox as usize] += 1;
+        }
         drop(live);
         for session in agents {
             reading.agents.add(&session.stats().occupancy);
@@ -328,13 +334,22 @@ impl Registry {
 impl Registration {
     /// Keeps what the agent tells of its host.
     pub fn report(&self, report: AgentReport) {
+        let sandbox = Sandbox::of(&report);
         let report = report.encode_to_vec().into_boxed_slice();
-        self.note(|agent| agent.report = Some(report));
+        self.note(|agent| {
+            agent.report = Some(report);
+            agent.sandbox = sandbox;
+        });
     }
 
     /// Keeps what the agent tells of its process.
     pub fn figures(&self, figures: AgentFigures) {
         self.note(|agent| agent.figures = Some(figures));
+    }
+
+    /// Counts what the agent tells to have refused.
+    pub fn policy_refused(&self, refusals: &PolicyRefusals) {
+        self.registry.metrics.policy_refused(refusals);
     }
 
     fn note(&self, note: impl FnOnce(&mut Agent)) {

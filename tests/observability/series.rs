@@ -46,7 +46,7 @@ async fn shown(site: &Site) -> BTreeMap<String, Family> {
 }
 
 /// What nothing here brings about, and where else it is tested.
-const ELSEWHERE: [(&str, &str); 16] = [
+const ELSEWHERE: [(&str, &str); 17] = [
     (
         "sternline_environment_agent_docker_up",
         "relay::metrics::environment",
@@ -70,6 +70,10 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ),
     ("sternline_relay_panics_total", "relay::metrics"),
     ("sternline_relay_resumes_total", "tests::it::resume"),
+    (
+        "sternline_relay_policy_refusals_total",
+        "tests::docker::policy",
+    ),
     ("sternline_relay_session_queue_bytes", "relay::metrics"),
     ("sternline_relay_sessions_stalled", "relay::metrics"),
     ("sternline_relay_sessions_waiting", "relay::registry"),

@@ -7,7 +7,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`id`], [`limits`], [`prelude`], [`version`] |
-//! | 1 | [`close`], [`key`], [`message`], [`transport`] |
+//! | 1 | [`close`], [`key`], [`message`], [`rule`], [`transport`] |
 //! | 2 | [`backoff`], [`target`], [`token`] |
 //! | 3 | [`frame`] |
 //! | 4 | [`handshake`], [`session`] |
@@ -25,6 +25,7 @@ pub mod key;
 pub mod limits;
 pub mod message;
 pub mod prelude;
+pub mod rule;
 pub mod session;
 pub mod target;
 pub mod token;

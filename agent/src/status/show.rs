@@ -169,6 +169,9 @@ pub fn render(status: &Status, belief: Belief, now: Timestamp) -> String {
     lines.put("relay", &relay_line(status, now));
     lines.put("docker", &docker_line(status));
     lines.put("policy", &policy_line(status));
+    for rule in &status.policy.rules {
+        lines.put("", rule);
+    }
     lines.put("sandbox", &status.sandbox);
     lines.put("streams", &format!("{} open", status.streams_open));
     if let Some(error) = &status.last_error {

@@ -92,7 +92,7 @@ impl AgentHost {
                 kernel: "simulated".to_owned(),
             },
             vitals: Vitals::Fixed(ProcessFigures::default()),
-            sandbox: "simulated".to_owned(),
+            sandbox: "simulated".into(),
             notifier: Notifier::silent(),
             nudges: nudges.clone(),
         });

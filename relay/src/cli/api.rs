@@ -73,8 +73,28 @@ pub struct Session {
     pub kernel: Option<String>,
     /// Targets that the customer's policy allows.
     pub allowed_targets: Vec<String>,
+    /// What else the policy says; none of an older relay or agent.
+    pub policy_rules: Vec<String>,
+    /// Whether the policy's file cannot be used.
+    pub policy_file_broken: bool,
+    /// What the kernel enforces on the agent's process, one by one.
+    pub fences: Vec<Fence>,
     /// The agent's process, where the relay asks for it.
     pub process: Option<AgentProcess>,
+}
+
+/// What the kernel denies to an agent's process.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Fence {
+    /// Such as `listen`.
+    pub name: String,
+    /// Whether it holds.
+    pub in_force: bool,
+    /// How that is known, or why it does not.
+    pub detail: String,
+    /// Whether it is needed.
+    pub needed: bool,
 }
 
 /// What the agent says about its own process.

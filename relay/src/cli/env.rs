@@ -313,6 +313,43 @@ fn add_session(facts: &mut Facts, session: &Session, now: Timestamp) {
         "targets",
         Some(targets.join(", ")).filter(|text| !text.is_empty()),
     );
+    add_policy(facts, session);
+}
+
+/// The customer's other rules, one a line, and what the agent's kernel enforces.
+fn add_policy(facts: &mut Facts, session: &Session) {
+    for (number, rule) in session.policy_rules.iter().enumerate() {
+        let name = if number == 0 { "policy" } else { "" };
+        facts.add_known(name, Some(human::printable(rule)));
+    }
+    if session.policy_file_broken {
+        let words = "the customer's file has changed and has mistakes; the above stays in force";
+        facts.add_known("", Some(words.to_owned()));
+    }
+    let broken = session.fences.iter().filter(|fence| !fence.in_force);
+    let broken: Vec<_> = broken
+        .map(|fence| {
+            let kind = if fence.needed {
+                "not in force"
+            } else {
+                "not enforced"
+            };
+            human::printable(&format!("{} {kind}: {}", fence.name, fence.detail))
+        })
+        .collect();
+    let is_whole = session
+        .fences
+        .iter()
+        .all(|fence| fence.in_force || !fence.needed);
+    if !session.fences.is_empty() {
+        let words = if is_whole {
+            "outbound only"
+        } else {
+            "NOT outbound only"
+        };
+        let all = [vec![words.to_owned()], broken].concat();
+        facts.add_known("sandbox", Some(all.join("; ")));
+    }
 }
 
 fn agent_process(process: &AgentProcess) -> String {

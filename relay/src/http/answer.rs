@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
-use wire::message::{AgentFigures, AgentReport, docker};
+use wire::message::{self, AgentFigures, AgentReport, docker};
 
 use crate::control::{EnvironmentStatus, EnvironmentView, ExposureView, IssuedToken, SessionView};
 
@@ -112,10 +112,40 @@ pub(super) struct Session {
     kernel: Option<String>,
     /// Targets that the customer's policy allows, in the policy's own words.
     allowed_targets: Vec<String>,
+    /// What else the policy says, in its own words: what of Docker is allowed, and limits.
+    policy_rules: Vec<String>,
+    /// The policy's file has changed and cannot be used; what is shown stays in force.
+    policy_file_broken: bool,
+    /// What the kernel enforces on the agent's process, one by one.
+    fences: Vec<Fence>,
     /// What the kernel enforces on the agent's process, in words.
     sandbox: Option<String>,
     /// The agent's process, as it tells of itself; null unless `metrics.environments` is on.
     process: Option<AgentProcess>,
+}
+
+/// One thing that the kernel denies to an agent's process.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Fence {
+    /// Such as `listen`.
+    name: String,
+    /// Whether it holds.
+    in_force: bool,
+    /// How that is known, or why it does not.
+    detail: String,
+    /// Whether the process is outbound only by this fence among others.
+    needed: bool,
+}
+
+impl From<message::Fence> for Fence {
+    fn from(fence: message::Fence) -> Self {
+        Self {
+            name: fence.name,
+            in_force: fence.in_force,
+            detail: fence.detail,
+            needed: fence.needed,
+        }
+    }
 }
 
 /// An agent's process, as it tells of itself.
@@ -278,6 +308,9 @@ impl From<SessionView> for Session {
             arch: some(report.arch),
             kernel: some(report.kernel),
             allowed_targets: report.allowed_targets,
+            policy_rules: report.policy_rules,
+            policy_file_broken: report.policy_file_broken,
+            fences: report.fences.into_iter().map(Fence::from).collect(),
             sandbox: some(report.sandbox),
             process: view.figures.map(AgentProcess::from),
         }

@@ -16,7 +16,7 @@ use prometheus::{
 use tokio::{runtime::Handle, sync::Semaphore};
 use tunnel::Occupancy;
 
-use super::{
+use super::{fleet::Sandbox, 
     Metrics, accept_queue,
     declare::{float_gauges_at_scrape, gauges_at_scrape},
     session::Role,
@@ -90,6 +90,8 @@ pub struct Reading {
     pub agents: SessionSums,
     /// Operators' sessions.
     pub operators: SessionSums,
+    /// Agents by how far their processes are fenced in, in the order of [`Sandbox::ALL`].
+    pub sandboxes: [u64; Sandbox::ALL.len()],
     /// Exposures whose port is open.
     pub exposures_listening: u64,
     /// Exposures whose port could not be opened, and is tried again.
@@ -114,6 +116,7 @@ struct Inner {
     slots_max: IntGaugeVec,
     accept_queue: IntGaugeVec,
     exposures: IntGaugeVec,
+    sandboxes: IntGaugeVec,
     tasks: IntGaugeVec,
     rate: IntGaugeVec,
     booked: IntGaugeVec,
@@ -172,6 +175,12 @@ impl LiveSeries {
                  opened.",
                 &["state"],
             )?,
+            sandboxes: gauges_at_scrape(
+                "agents",
+                "Agents with a session, by what their kernels enforce on their processes: \
+                 `whole` (outbound only), `partial`, or `unknown`.",
+                &["sandbox"],
+            )?,
             tasks: gauges_at_scrape(
                 "runtime_tasks",
                 "Tasks of the runtime, by state: `alive`, or `queued` of them with no worker \
@@ -210,6 +219,7 @@ impl LiveSeries {
             &inner.slots_max,
             &inner.accept_queue,
             &inner.exposures,
+            &inner.sandboxes,
             &inner.tasks,
         ]
     }
@@ -266,6 +276,10 @@ impl Inner {
         let exposures = |state, count| {
             self.exposures.with_label_values(&[state]).set(gauge(count));
         };
+        for (sandbox, count) in Sandbox::ALL.iter().zip(reading.sandboxes) {
+            let labels = [sandbox.as_str()];
+            self.sandboxes.with_label_values(&labels).set(gauge(count));
+        }
         exposures("listening", reading.exposures_listening);
         exposures("waiting", reading.exposures_waiting);
         let Admissions {

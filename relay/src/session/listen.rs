@@ -24,6 +24,7 @@ pub(super) async fn serve_agent(session: &Session, registration: &Registration) 
             match message {
                 Message::AgentReport(report) => registration.report(report),
                 Message::AgentFigures(figures) => registration.figures(figures),
+                Message::PolicyRefusals(refusals) => registration.policy_refused(&refusals),
                 Message::ReconnectWindow(_)
                 | Message::FiguresRequest(_)
                 | Message::BulkLaneRequest(_) => {

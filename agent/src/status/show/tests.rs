@@ -44,8 +44,10 @@ fn status(state: State) -> Status {
             ok: true,
             error: None,
             allowed: vec!["docker".into()],
+            rules: Vec::new(),
         },
         sandbox: "landlock ABI 7".into(),
+        fences: Vec::new(),
         streams_open: 2,
         written: written(10, 100_000),
     }

@@ -1,5 +1,5 @@
-//! What refuses: each kind by the key of the policy that would allow it. Closed, so that
-//! kinds can be counted.
+//! What a customer's policy refuses by: each kind by the key that would allow it. Closed,
+//! so that both ends count the same ones.
 
 use std::fmt;
 
