@@ -26,8 +26,8 @@ mod tests;
 use prometheus::{IntGaugeVec, Registry, Result, TextEncoder};
 
 use self::{
-    admission::AdmissionSeries, declare::Declare, fleet::FleetSeries, live::LiveSeries, process::ProcessSeries,
-    service::ServiceSeries, session::SessionSeries, stream::StreamSeries,
+    admission::AdmissionSeries, declare::Declare, fleet::FleetSeries, live::LiveSeries,
+    process::ProcessSeries, service::ServiceSeries, session::SessionSeries, stream::StreamSeries,
 };
 pub use self::{
     environment::{EnvironmentRow, SessionRow, render_environments},

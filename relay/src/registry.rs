@@ -23,7 +23,7 @@ use wire::{
     close::CloseCode,
     frame::Goaway,
     id::{AgentId, EnvironmentId, Epoch, SessionId},
-    message::{AgentFigures, AgentReport},
+    message::{AgentFigures, AgentReport, PolicyRefusals},
 };
 
 use crate::{

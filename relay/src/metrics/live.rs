@@ -16,9 +16,10 @@ use prometheus::{
 use tokio::{runtime::Handle, sync::Semaphore};
 use tunnel::Occupancy;
 
-use super::{fleet::Sandbox, 
+use super::{
     Metrics, accept_queue,
     declare::{float_gauges_at_scrape, gauges_at_scrape},
+    fleet::Sandbox,
     session::Role,
 };
 
@@ -206,7 +207,7 @@ impl LiveSeries {
         })))
     }
 
-    fn families(&self) -> [&dyn Collector; 11] {
+    fn families(&self) -> [&dyn Collector; 12] {
         let inner = &*self.0;
         [
             &inner.rate,
