@@ -5,7 +5,11 @@
 //! file but through its [`StateDir`], and owns every task that it starts. So a node with
 //! simulated parts runs without I/O, and a crash is that its future is dropped.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 use tokio::{
@@ -131,15 +135,7 @@ impl Node {
         } = parts;
         let first = view::first(&start.identity, &sandbox, &policy.borrow(), &policy_path);
         let figures = Figures::new(world.clock.now());
-        let (health, docker) = watch::channel(Health::Unknown);
-        let ask_docker = Arc::new(Notify::new());
-        let watcher = Watcher {
-            world: world.clone(),
-            socket: docker_socket.clone(),
-            policy: policy.clone(),
-            health,
-            ask: ask_docker.clone(),
-        };
+        let (watcher, docker) = watch_docker(&world, &docker_socket, &policy);
         let work = Work {
             world: world.clone(),
             docker_socket,
@@ -155,7 +151,7 @@ impl Node {
             vitals,
             sandbox,
             docker,
-            ask_docker,
+            ask_docker: watcher.ask.clone(),
             policy,
         };
         let supervisor = Supervisor {
@@ -223,4 +219,21 @@ impl Node {
         beside.shutdown().await;
         ended
     }
+}
+
+/// Who looks at the Docker Engine, and what is seen.
+fn watch_docker(
+    world: &World,
+    socket: &Path,
+    policy: &watch::Receiver<PolicyInForce>,
+) -> (Watcher, watch::Receiver<Health>) {
+    let (health, docker) = watch::channel(Health::Unknown);
+    let watcher = Watcher {
+        world: world.clone(),
+        socket: socket.to_owned(),
+        policy: policy.clone(),
+        health,
+        ask: Arc::new(Notify::new()),
+    };
+    (watcher, docker)
 }

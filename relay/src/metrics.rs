@@ -31,6 +31,7 @@ use self::{
 };
 pub use self::{
     environment::{EnvironmentRow, SessionRow, render_environments},
+    fleet::Sandbox,
     live::{Admissions, Doorway, Reading, SessionSums},
     service::{ExposureGuard, ReloadOutcome},
     session::{Resumed, Role, SessionGuard},

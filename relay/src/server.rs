@@ -149,14 +149,7 @@ pub async fn serve(mut config: Config) -> Result<Stopped, ServeError> {
     write_run_file(&data_dir, addresses, &config.public_name)?;
     phase.send_replace(Phase::Serving);
     notifier.ready();
-    info!(
-        version = VERSION,
-        https = %addresses.https,
-        tunnel = %addresses.tunnel,
-        metrics = %addresses.metrics,
-        public_name = config.public_name,
-        "relay serves"
-    );
+    announce(&addresses, &config.public_name);
 
     let told = until_told(
         &mut signals,
@@ -178,6 +171,17 @@ pub async fn serve(mut config: Config) -> Result<Stopped, ServeError> {
     store.close().await;
     data_dir.remove(RUN)?;
     stopped(told, streams_cut)
+}
+
+fn announce(addresses: &Addresses, public_name: &str) {
+    info!(
+        version = VERSION,
+        https = %addresses.https,
+        tunnel = %addresses.tunnel,
+        metrics = %addresses.metrics,
+        public_name,
+        "relay serves"
+    );
 }
 
 /// What a relay has to say at its end.

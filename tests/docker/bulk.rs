@@ -15,7 +15,7 @@ const MEBIBYTE: u64 = 1024 * 1024;
 const RESIDENT_MAX: u64 = 160 * MEBIBYTE;
 
 /// A file whose bytes no compression and no deduplication shortens.
-fn write_noise(path: &Path, mebibytes: u64) {
+pub(crate) fn write_noise(path: &Path, mebibytes: u64) {
     let mut file = File::create(path).expect("a file in a temporary folder");
     let mut block = vec![0_u8; MEBIBYTE as usize];
     let mut state = 0x2545_F491_4F6C_DD1D_u64;

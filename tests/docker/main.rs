@@ -7,4 +7,5 @@ mod images;
 mod interactive;
 mod policy;
 mod refused;
+mod resume;
 mod site;

@@ -5,10 +5,13 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use tests::{Agent, AgentSetup, Engine, Finished, Process, Relay, SOON};
+use tests::{Agent, AgentSetup, Cable, Engine, Finished, Process, Relay, SOON};
 
 /// The one environment's name.
 const NAME: &str = "acme";
+
+/// Everything of Docker is allowed.
+const FULL: &str = "[docker]\naccess = \"full\"\n";
 
 /// Everything a test of Docker needs.
 pub(crate) struct Site {
@@ -21,7 +24,16 @@ pub(crate) struct Site {
 impl Site {
     /// Starts one over a transport, or skips the test where no engine answers.
     pub(crate) async fn over(transport: &'static str) -> Option<Self> {
-        Self::start(transport, "[docker]\naccess = \"full\"\n").await
+        Self::start(transport, FULL).await
+    }
+
+    /// Starts one over a line that the test holds.
+    pub(crate) async fn through_cable(transport: &'static str) -> Option<(Self, Cable)> {
+        let (engine, relay) = (Engine::find()?, Relay::start().await);
+        let cable = Cable::to(&relay).await;
+        let setup = AgentSetup::through(&relay.add(NAME).await, &cable);
+        let site = Self::with(engine, relay, setup.over(transport), FULL).await;
+        Some((site, cable))
     }
 
     /// Starts one whose agent has this policy.
@@ -30,21 +42,22 @@ impl Site {
     }
 
     async fn start(transport: &'static str, policy: &str) -> Option<Self> {
-        let engine = Engine::find()?;
+        let (engine, relay) = (Engine::find()?, Relay::start().await);
+        let setup = AgentSetup::with_token(relay.add(NAME).await);
+        Some(Self::with(engine, relay, setup.over(transport), policy).await)
+    }
+
+    async fn with(engine: Engine, relay: Relay, setup: AgentSetup, policy: &str) -> Self {
         engine.image();
-        let relay = Relay::start().await;
-        let token = relay.add(NAME).await;
-        let setup = AgentSetup::with_token(token)
-            .over(transport)
-            .with_docker(&engine.socket);
+        let setup = setup.with_docker(&engine.socket);
         let agent = Agent::start_with_policy(setup, policy);
         relay.shows(NAME, "online", SOON).await;
-        Some(Self {
+        Self {
             engine,
             relay,
             agent,
             containers: Vec::new(),
-        })
+        }
     }
 
     /// The image that tests run.

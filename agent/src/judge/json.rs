@@ -23,9 +23,9 @@ pub enum Json {
     /// A text.
     Text(String),
     /// A list.
-    Array(Vec<Json>),
+    Array(Vec<Self>),
     /// Members in their order; no two have the very same name.
-    Object(Vec<(String, Json)>),
+    Object(Vec<(String, Self)>),
 }
 
 impl Json {

@@ -124,11 +124,14 @@ pub(super) struct JudgedWrite<W>(Handle<W>);
 #[derive(Debug)]
 pub(super) struct Observer<W>(Handle<W>);
 
+/// A socket behind a judge, and who records what was judged.
+type Judging<IO> = (
+    Judged<<IO as SpliceIo>::Read, <IO as SpliceIo>::Write>,
+    Observer<<IO as SpliceIo>::Write>,
+);
+
 /// Puts a judge before a socket.
-pub(super) fn judge<IO: SpliceIo>(
-    io: IO,
-    rules: Rules,
-) -> (Judged<IO::Read, IO::Write>, Observer<IO::Write>) {
+pub(super) fn judge<IO: SpliceIo>(io: IO, rules: Rules) -> Judging<IO> {
     let (read, write) = io.halves();
     let shared = Arc::new(Mutex::new(Shared {
         exchange: Exchange::default(),

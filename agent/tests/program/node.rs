@@ -42,7 +42,6 @@ fn parts(world: World, state: &StateDir, token: Option<EnrolToken>) -> (Parts, K
         start,
         resume_window: wire::limits::RESUME_WINDOW,
         transport: Some(Transport::Ws),
-        resume_window: wire::limits::RESUME_WINDOW,
         docker_socket: "/docker.sock".into(),
         policy: PolicyInForce::for_ever(Policy::default()),
         policy_path: "/policy.toml".into(),

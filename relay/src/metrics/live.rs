@@ -130,8 +130,25 @@ impl fmt::Debug for LiveSeries {
     }
 }
 
+fn admission_families() -> Result<[IntGaugeVec; 2]> {
+    Ok([
+        gauges_at_scrape(
+            "admission_rate_per_second",
+            "Handshakes that are taken in a second, as configured or as this machine \
+             turned out to do; missing where as many are taken as come.",
+            &[],
+        )?,
+        gauges_at_scrape(
+            "admission_slots_booked",
+            "Agents that were told a time to come back which is still to come.",
+            &[],
+        )?,
+    ])
+}
+
 impl LiveSeries {
     pub(super) fn new() -> Result<Self> {
+        let [rate, booked] = admission_families()?;
         Ok(Self(Arc::new(Inner {
             read: OnceLock::new(),
             slots: Mutex::default(),
@@ -188,17 +205,8 @@ impl LiveSeries {
                  yet.",
                 &["state"],
             )?,
-            rate: gauges_at_scrape(
-                "admission_rate_per_second",
-                "Handshakes that are taken in a second, as configured or as this machine \
-                 turned out to do; missing where as many are taken as come.",
-                &[],
-            )?,
-            booked: gauges_at_scrape(
-                "admission_slots_booked",
-                "Agents that were told a time to come back which is still to come.",
-                &[],
-            )?,
+            rate,
+            booked,
             window: float_gauges_at_scrape(
                 "reconnect_window_seconds",
                 "Over how long agents are told to spread where all come back at once.",
