@@ -20,6 +20,7 @@ mod plug;
 mod port;
 mod preflight;
 pub mod programs;
+mod proxies;
 mod ruleset;
 pub mod sandbox;
 pub mod scale;
@@ -27,6 +28,7 @@ mod settings;
 mod socket_list;
 mod stacks;
 mod syscall;
+mod tools;
 mod watch;
 mod world;
 
@@ -38,6 +40,7 @@ pub use self::{
     namespace::{Namespace, feed},
     preflight::{Missing, preflight},
     socket_list::{Open, OpenKind},
+    tools::missing as missing_tools,
     watch::Listener,
     world::{Lab, LabError, Options},
 };

@@ -25,6 +25,8 @@ use netsim_core::{
 };
 use tokio::task::JoinSet;
 
+#[cfg(target_os = "linux")]
+pub(crate) use self::agents::is_refusal;
 use self::{agents::AgentHost, ends::Ends, panics::Listening, relays::Relays};
 use crate::{
     capture::{self, Keys},

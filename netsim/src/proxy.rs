@@ -24,6 +24,8 @@ use tunnel::{
 };
 
 use self::authority::Authority;
+#[cfg(target_os = "linux")]
+pub(crate) use self::authority::pem as authority_pem;
 
 /// The most connections that a proxy has at once; others wait to be accepted. Thrice the
 /// largest fleet that is run through one.

@@ -211,7 +211,7 @@ pub fn run(
 ) -> Result<Suite, RunError> {
     let has_lab = request.worlds.contains(&World::Lab);
     if has_lab {
-        lab::be_ready()?;
+        lab::be_ready(request)?;
     }
     let mut suite = simulate(request, &mut on_done);
     if has_lab {

@@ -74,8 +74,9 @@ pub fn scale_of(drawn: &Scenario, pace: Pace) -> u32 {
 /// Why a drawn scenario cannot be tried here, though its file says that it can; none where it
 /// can.
 pub fn refusal(drawn: &Scenario, pace: Pace) -> Option<String> {
-    if !drawn.proxies.is_empty() {
-        return Some("its proxies run in virtual time alone so far".to_owned());
+    let missing = crate::lab::missing_tools(drawn);
+    if let Some(missing) = missing.first() {
+        return Some(missing.to_string());
     }
     let scaled = crate::lab::scale::scaled(drawn, scale_of(drawn, pace));
     crate::lab::scale::too_long(&scaled, pace.budget?)

@@ -6,6 +6,7 @@
 
 mod boxes;
 mod expectations;
+mod programs;
 mod timeline;
 mod wiring;
 
@@ -45,6 +46,7 @@ pub fn check(text: &str) -> Result<Scenario, Vec<Mistake>> {
 pub(crate) fn examine(scenario: &Scenario, reader: &mut Reader<'_>) {
     whole(scenario, reader);
     boxes::check(scenario, reader);
+    programs::check(scenario, reader);
     timeline::check(scenario, reader);
     expectations::check(scenario, reader);
     wiring::check(scenario, reader);

@@ -23,7 +23,7 @@ pub use self::{
         Protocol, Rule, Ruling, Speech, Timeouts, UdpBlock,
     },
     expectation::{Expectation, Operator, Pattern, Word},
-    host::{Host, Proxy, ProxyKind, Role, Vpn},
+    host::{Host, Proxy, ProxyKind, RealProxy, RealResolver, Role, Vpn},
     line::{Bursts, Cable, End, Jitter, Line, Reorder, Shape, Side, TooBig},
     preset::Preset,
     reference::reference,

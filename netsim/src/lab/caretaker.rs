@@ -22,7 +22,9 @@ use super::{
     host::Host,
     kernel_edge::KernelEdge,
     programs::Program,
+    proxies::Standing,
     settings::Settings,
+    watch::last_lines,
 };
 
 /// How often the caretaker looks whether it may leave.
@@ -33,6 +35,9 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Real {
     pub(super) relays: Vec<Arc<Program>>,
     pub(super) agents: Vec<Arc<Program>>,
+    /// Programs of other people, but for proxies.
+    pub(super) resolvers: Vec<Arc<Program>>,
+    pub(super) proxies: Vec<Standing>,
     pub(super) hosts: Vec<Arc<Host>>,
     pub(super) edges: Vec<KernelEdge>,
     /// What went wrong while the scenario ran, as sentences.
@@ -53,9 +58,31 @@ impl Real {
     /// Ends every program.
     pub(super) fn stop(&self) {
         self.leave();
-        for program in self.relays.iter().chain(&self.agents) {
+        for program in self.programs() {
             program.kill();
         }
+        for proxy in &self.proxies {
+            proxy.stop();
+        }
+    }
+
+    /// Every program that is run, but for proxies.
+    fn programs(&self) -> impl Iterator<Item = &Arc<Program>> {
+        let own = self.relays.iter().chain(&self.agents);
+        own.chain(&self.resolvers)
+    }
+
+    /// Programs that ended by themselves, with their last words.
+    pub(super) fn ended(&self) -> Vec<String> {
+        let proxies = self.proxies.iter().filter_map(Standing::program);
+        let all = self.programs().map(|program| &**program).chain(proxies);
+        let ended = all.filter(|program| program.pid().is_some() && !program.is_running());
+        ended
+            .map(|program| {
+                let (host, said) = (&program.host().name, last_lines(program.log(), 5));
+                format!("{} on {host} has ended:\n{said}", program.name())
+            })
+            .collect()
     }
 
     /// Nothing is to happen any more.
@@ -72,8 +99,9 @@ impl Real {
         self.lost.load(Ordering::Relaxed)
     }
 
-    fn programs_on(&self, host: &Host) -> Vec<&Arc<Program>> {
-        let all = self.relays.iter().chain(&self.agents);
+    fn programs_on(&self, host: &Host) -> Vec<&Program> {
+        let proxies = self.proxies.iter().filter_map(Standing::program);
+        let all = self.programs().map(|program| &**program).chain(proxies);
         all.filter(|program| program.host().node == host.node)
             .collect()
     }
@@ -130,6 +158,18 @@ impl Caretaker {
         }
         for program in self.real.programs_on(host) {
             run_or_end(program, what, begins(&deed))?;
+        }
+        let proxies = self.real.proxies.iter();
+        let models = proxies.filter(|one| one.program().is_none() && one.host().node == node);
+        for model in models {
+            match (what, begins(&deed)) {
+                (Deed::Crash | Deed::Stop, true) => model.stop(),
+                (Deed::Crash | Deed::Stop, false) | (Deed::Start, _) => {
+                    model.start(&self.fabric)?;
+                }
+                // What sleeps is cut off by the network.
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! in the fabric, with its own name, resolver and hosts file.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fs::{self, File},
     io,
     os::{fd::AsFd, unix::ffi::OsStrExt},
@@ -108,11 +108,8 @@ impl Host {
     ///
     /// There is no such program, or it may not be started.
     pub fn spawn(&self, command: &mut Command, log: &Path) -> io::Result<Child> {
-        let log = File::options().create(true).append(true).open(log)?;
-        command.stdout(log.try_clone()?).stderr(log);
-        command.stdin(Stdio::null());
         self.settle(command)?;
-        command.spawn()
+        spawn_logged(command, log)
     }
 
     /// Has a command run on it.
@@ -121,24 +118,27 @@ impl Host {
     ///
     /// There are too many descriptors.
     pub fn settle(&self, command: &mut Command) -> io::Result<()> {
-        let namespace = self.namespace.handle()?;
-        let name = self.name.as_str().as_bytes().to_vec();
-        let path = |name: &str| CString::new(self.folder.join(name).as_os_str().as_bytes());
-        let files = [
-            (path("resolv.conf")?, c"/etc/resolv.conf"),
-            (path("hosts")?, c"/etc/hosts"),
-        ];
-        syscall::before_exec(command, move || {
-            namespace.enter()?;
-            syscall::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWUTS)?;
-            let apart = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-            rustix::mount::mount_change(c"/", apart)?;
-            for (file, over) in &files {
-                rustix::mount::mount_bind(file.as_c_str(), *over)?;
-            }
-            Ok(rustix::system::sethostname(&name)?)
-        });
+        let residence = self.residence()?;
+        syscall::before_exec(command, move || residence.move_in());
         Ok(())
+    }
+
+    /// Has the calling thread live on it from now on: its sockets, its names, and those of
+    /// the threads that it starts.
+    pub(super) fn inhabit(&self) -> io::Result<()> {
+        self.residence()?.move_in()
+    }
+
+    fn residence(&self) -> io::Result<Residence> {
+        let path = |name: &str| CString::new(self.folder.join(name).as_os_str().as_bytes());
+        Ok(Residence {
+            namespace: self.namespace.handle()?,
+            name: self.name.as_str().as_bytes().to_vec(),
+            files: [
+                (path("resolv.conf")?, c"/etc/resolv.conf"),
+                (path("hosts")?, c"/etc/hosts"),
+            ],
+        })
     }
 
     /// Sockets on it that wait for somebody else to begin, but for loopback's.
@@ -153,6 +153,35 @@ impl Host {
         found.retain(|open| !open.local.ip().is_loopback());
         Ok(found)
     }
+}
+
+/// What makes a process or a thread one of a host; prepared beforehand, because a child may
+/// not allocate.
+struct Residence {
+    namespace: Namespace,
+    name: Vec<u8>,
+    files: [(CString, &'static CStr); 2],
+}
+
+impl Residence {
+    fn move_in(&self) -> io::Result<()> {
+        self.namespace.enter()?;
+        syscall::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWUTS)?;
+        let apart = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change(c"/", apart)?;
+        for (file, over) in &self.files {
+            rustix::mount::mount_bind(file.as_c_str(), *over)?;
+        }
+        Ok(rustix::system::sethostname(&self.name)?)
+    }
+}
+
+/// Starts a command whose output is appended to a file.
+pub(super) fn spawn_logged(command: &mut Command, log: &Path) -> io::Result<Child> {
+    let log = File::options().create(true).append(true).open(log)?;
+    command.stdout(log.try_clone()?).stderr(log);
+    command.stdin(Stdio::null());
+    command.spawn()
 }
 
 /// Switches off what interfaces promise and nobody behind a packet socket does.

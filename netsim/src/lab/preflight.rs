@@ -88,9 +88,11 @@ fn inside() -> Vec<Missing> {
             "table inet probe {\n chain forward {\n type filter hook forward priority 0\n \
              ct state new tcp flags & (syn | ack) == syn reject with tcp reset\n }\n \
              chain nat {\n type nat hook postrouting priority 100\n \
-             meta l4proto udp masquerade to :40000-40010\n }\n}\n",
+             meta l4proto udp masquerade to :40000-40010\n }\n \
+             chain divert {\n type nat hook prerouting priority -100\n \
+             tcp dport 80-443 redirect to :15000\n }\n}\n",
             "stateful rules (nftables, conntrack)",
-            "load the kernel's modules nf_tables, nft_ct, nft_reject and nft_masq",
+            "load the kernel's modules nf_tables, nft_ct, nft_reject, nft_masq and nft_redir",
         ),
     ] {
         let Some(path) = tool(program) else {

@@ -13,7 +13,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::host::Host;
+use super::{
+    host::{Host, spawn_logged},
+    sandbox,
+};
 
 /// Names the folder of the programs.
 pub const PROGRAMS_VARIABLE: &str = "STERNLINE_PROGRAMS";
@@ -73,25 +76,60 @@ impl Programs {
 }
 
 /// A program on a host.
-#[derive(Debug)]
 pub struct Program {
     host: Arc<Host>,
     program: PathBuf,
     arguments: Vec<OsString>,
+    environment: Vec<(String, String)>,
+    is_without_root: bool,
     log: PathBuf,
     child: Mutex<Option<Child>>,
 }
 
+impl std::fmt::Debug for Program {
+    // Without its environment: a proxy's password is in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("host", &self.host.name)
+            .field("program", &self.program)
+            .field("arguments", &self.arguments)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Program {
-    fn new(host: Arc<Host>, program: PathBuf, arguments: Vec<OsString>) -> Self {
+    /// A program on a host. It is not started yet.
+    pub(super) fn new(host: Arc<Host>, program: PathBuf, arguments: Vec<OsString>) -> Self {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         Self {
             log: host.folder().join(format!("{name}.log")),
             host,
             program,
             arguments,
+            environment: Vec::new(),
+            is_without_root: false,
             child: Mutex::new(None),
         }
+    }
+
+    /// The same, with a variable in its environment.
+    #[must_use]
+    pub(super) fn told(mut self, variable: Option<(String, String)>) -> Self {
+        self.environment.extend(variable);
+        self
+    }
+
+    /// The same, as a user who is not root, for one that refuses to be.
+    #[must_use]
+    pub(super) const fn without_root(mut self) -> Self {
+        self.is_without_root = true;
+        self
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> String {
+        let name = self.program.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     /// A relay on a host, reached under a name. It is not started yet.
@@ -170,7 +208,12 @@ impl Program {
         if !runs(&mut child) {
             let mut command = clean(&self.program);
             command.args(&self.arguments);
-            *child = Some(self.host.spawn(&mut command, &self.log)?);
+            command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+            self.host.settle(&mut command)?;
+            if self.is_without_root {
+                sandbox::leave_root(&mut command);
+            }
+            *child = Some(spawn_logged(&mut command, &self.log)?);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::{fmt::Write as _, net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use netsim_core::{
     middlebox::Cause,
-    model::{Dependence, Edge, Expired, Firewall, Nat, Protocol, Rule, Ruling, Timeouts},
+    model::{Dependence, Edge, Expired, Firewall, Nat, Protocol, Proxy, Rule, Ruling, Timeouts},
     term::{PortRange, Term},
 };
 
@@ -38,7 +38,8 @@ pub(super) struct Sides {
 }
 
 /// What the kernel cannot do of an edge, as sentences.
-pub(super) fn beyond_the_kernel(edge: &Edge) -> Vec<String> {
+pub(super) fn beyond_the_kernel(edge: &Edge, proxies: &[Proxy]) -> Vec<String> {
+    let has_proxies = proxies.iter().any(|proxy| *proxy.on == *edge.name);
     let mut beyond = Vec::new();
     let mut must = |is_fine: bool, what: &str| {
         if !is_fine {
@@ -46,6 +47,7 @@ pub(super) fn beyond_the_kernel(edge: &Edge) -> Vec<String> {
         }
     };
     must(edge.nat64.is_none(), "nat64 is not the kernel's");
+    must(!has_proxies, "transparent proxies stand on it");
     if let Some(nat) = &edge.nat {
         must(
             nat.filtering == Dependence::AddressAndPort,
@@ -399,7 +401,7 @@ mod tests {
             edge("nat = { addresses = \"198.51.100.1\", filtering = \"endpoint-independent\" }");
 
         assert_eq!(
-            beyond_the_kernel(&edge),
+            beyond_the_kernel(&edge, &[]),
             ["conntrack filters by address and port"]
         );
     }

@@ -2,7 +2,7 @@
 //! scenario is divided by one common factor.
 //!
 //! Divided are when events happen and how long they last, the length of the run, the
-//! workload's pauses, and idle timeouts of boxes. Not divided is what the product decides:
+//! workload's pauses, idle timeouts of boxes, and how long a proxy lets a connection live. Not divided is what the product decides:
 //! its own timers, which a release binary has no switch for, and so the deadlines of
 //! expectations, which are about them, and from when on they count. For the same reason no
 //! idle timeout becomes shorter than what a heartbeat keeps open ([`SHORTEST_IDLE`]): it would
@@ -22,6 +22,10 @@ pub const SHORTEST_IDLE: Duration = Duration::from_secs(50);
 /// Streams do not follow each other faster than this, but where they do in the scenario: a
 /// scaled run is no test of load.
 pub const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A proxy lets connections live for this long, but where it does not in the scenario: a
+/// session comes up and carries something meanwhile.
+pub const SHORTEST_LIFE: Duration = Duration::from_secs(5);
 
 /// A run is not made shorter than this: within it, the deadlines of what follows its beginning
 /// pass, which are not divided.
@@ -48,6 +52,12 @@ pub fn scaled(scenario: &Scenario, factor: u32) -> Scenario {
     }
     for edge in &mut scenario.edges {
         edge.idle = divided(&edge.idle, factor);
+    }
+    for proxy in &mut scenario.proxies {
+        if let Some(life) = &mut proxy.cut_after {
+            let whole = life.get();
+            *life = Choice::Fixed((whole / factor).max(whole.min(SHORTEST_LIFE)));
+        }
     }
     let workload = &mut scenario.workload;
     let every = workload.every.get();

@@ -12,13 +12,16 @@ use std::{
 use netsim_core::{
     check::check,
     middlebox::Cause,
-    model::{Scenario, Word},
+    model::{RealResolver, Scenario, Word},
     random::Seed,
+    term::At,
     time::Instant,
     trace::Observation,
 };
 
 use super::*;
+
+mod proxies;
 
 const SERVER: &str = "203.0.113.10:8000";
 

@@ -117,7 +117,8 @@ struct Watched {
 struct Seen {
     /// Since when, and by which transport.
     online: Option<(String, String)>,
-    refused: Option<String>,
+    /// When, and by which code.
+    refused: Option<(String, String)>,
     attempt: u64,
 }
 
@@ -178,12 +179,14 @@ impl Seen {
     fn of(status: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let is = |state: &str| status["state"] == state;
+        let error = &status["last_error"];
         Self {
             online: is("online").then(|| {
                 let since = text(&status["connected_since"]);
                 (since, text(&status["transport"]))
             }),
-            refused: is("refused").then(|| text(&status["last_error"]["code"])),
+            refused: (is("refused") || crate::play::is_refusal(&text(&error["code"])))
+                .then(|| (text(&error["at"]), text(&error["code"]))),
             attempt: status["attempt"].as_u64().unwrap_or(0),
         }
     }
@@ -205,7 +208,7 @@ impl Seen {
         } else if self.attempt > before.attempt {
             found.push((Word::Attempt, String::new()));
         }
-        if let Some(code) = self
+        if let Some((_, code)) = self
             .refused
             .as_ref()
             .filter(|_| self.refused != before.refused)
@@ -259,5 +262,19 @@ mod tests {
             refused.since(&away(2)),
             [(Word::Refused, "revoked".to_owned())]
         );
+    }
+
+    #[test]
+    fn an_agent_that_refuses_whom_it_finds_says_so_each_time() {
+        let found = |at: &str| {
+            Seen::of(&json!({
+                "state": "backing_off", "attempt": 1,
+                "last_error": {"code": "intercepted", "at": at},
+            }))
+        };
+        let refused = [(Word::Refused, "intercepted".to_owned())];
+
+        assert_eq!(found("10:01").since(&found("10:00")), refused);
+        assert_eq!(found("10:00").since(&found("10:00")), []);
     }
 }

@@ -30,12 +30,14 @@ use super::{
     plug::plug,
     preflight,
     programs::{AgentSetup, NoPrograms, Program, Programs, enrolment, relay_answers},
+    proxies::{Standing, redirect},
     ruleset::beyond_the_kernel,
     sandbox,
     scale::{scaled, too_long},
-    settings::{Settings, host_of, hosts_file, interfaces, names},
+    settings::{Settings, host_of, hosts_file, interfaces, names, proxy_variable},
     stacks::Stacks,
-    watch::{Listener, Watch, last_lines},
+    tools,
+    watch::{Listener, Watch},
 };
 
 /// How a lab is run.
@@ -140,6 +142,10 @@ impl Lab {
         if let Some(refused) = refused(&scenario) {
             return Err(refused);
         }
+        let missing = tools::missing(&scenario);
+        if !missing.is_empty() {
+            return Err(LabError::Missing(missing));
+        }
         let programs = if options.is_bare {
             None
         } else {
@@ -153,6 +159,7 @@ impl Lab {
         let externals: Vec<NodeId> = real.edges.iter().map(|edge| edge.node).collect();
         let network = network.with_external(&externals);
         let ports = plug(&network, &real).map_err(failed("cables cannot be laid"))?;
+        let real = others(real, &network).map_err(failed("a host cannot be set up"))?;
         let real = match &programs {
             Some(programs) => enrolled(real, programs, (&network, &options.agent))?,
             None => real,
@@ -180,6 +187,11 @@ impl Lab {
             .name("caretaker".to_owned())
             .spawn(move || caretaker.until_left(&happenings));
         lab.caretaker = Some(caretaker.map_err(failed("no thread"))?);
+        for proxy in &real.proxies {
+            proxy
+                .start(&fabric)
+                .map_err(failed("a proxy cannot be started"))?;
+        }
         for agent in &real.agents {
             agent
                 .start()
@@ -327,12 +339,7 @@ impl Lab {
                 "{lost} packets found an interface down or too narrow"
             ));
         }
-        for program in self.real.relays.iter().chain(&self.real.agents) {
-            if program.pid().is_some() && !program.is_running() {
-                let (name, said) = (&program.host().name, last_lines(program.log(), 5));
-                troubles.push(format!("the program on {name} has ended:\n{said}"));
-            }
-        }
+        troubles.extend(self.real.ended());
         troubles
     }
 
@@ -374,7 +381,7 @@ impl Drop for Lab {
 /// An edge that the kernel cannot be.
 fn refused(scenario: &Scenario) -> Option<LabError> {
     let edges = scenario.edges.iter().filter(|edge| edge.kernel);
-    let beyond = edges.map(|edge| (edge, beyond_the_kernel(edge)));
+    let beyond = edges.map(|edge| (edge, beyond_the_kernel(edge, &scenario.proxies)));
     beyond
         .filter(|(_, why)| !why.is_empty())
         .map(|(edge, why)| LabError::BeyondTheKernel {
@@ -393,23 +400,63 @@ fn real(network: &Network, options: &Options) -> io::Result<Real> {
     let mut hosts = Vec::new();
     let mut edges = Vec::new();
     for id in (0..topology.nodes.len()).map(NodeId) {
-        let Node::Host { name, .. } = &topology.nodes[id.0] else {
-            edges.extend(KernelEdge::new(scenario, topology, id)?);
-            continue;
+        let (name, has_resolver) = match &topology.nodes[id.0] {
+            Node::Edge { edge } => {
+                edges.extend(KernelEdge::new(scenario, topology, id)?);
+                if !network.diverts(id) {
+                    continue;
+                }
+                // Beside it are its transparent proxies.
+                (&*scenario.edges[*edge].name, false)
+            }
+            Node::Host { host, name, .. } => {
+                let model = &scenario.hosts[*host];
+                if !is_real(scenario, model) && !options.real.contains(&model.name) {
+                    continue;
+                }
+                (name, model.resolver.is_some())
+            }
         };
-        let Some((model, _)) = host_of(scenario, topology, id) else {
-            continue;
-        };
-        let runs_programs = matches!(model.runs, Role::Relay | Role::Agent);
-        if runs_programs || options.real.contains(&model.name) {
-            let hosts_file = hosts_file(scenario, name.as_str(), model.resolver.is_some());
-            let interfaces = interfaces(scenario, topology, id);
-            let folder = folder.join(name.as_str());
-            let host = Host::new((id, name.clone()), interfaces, &hosts_file, folder)?;
-            hosts.push(Arc::new(host));
-        }
+        let hosts_file = hosts_file(scenario, name.as_str(), has_resolver);
+        let interfaces = interfaces(scenario, topology, id);
+        let folder = folder.join(name.as_str());
+        let host = Host::new((id, name.clone()), interfaces, &hosts_file, folder)?;
+        hosts.push(Arc::new(host));
     }
     Ok(Real::new(hosts, edges))
+}
+
+/// Whether something runs on a host that needs a kernel.
+fn is_real(scenario: &Scenario, host: &netsim_core::model::Host) -> bool {
+    let runs_programs = matches!(host.runs, Role::Relay | Role::Agent) || host.real.is_some();
+    let mut proxies = scenario.proxies.iter();
+    runs_programs || proxies.any(|proxy| *proxy.on == *host.name)
+}
+
+/// Resolvers of other people are started; proxies are there, and are not.
+fn others(mut real: Real, network: &Network) -> io::Result<Real> {
+    let (scenario, topology) = (network.scenario(), network.topology());
+    for host in real.hosts.clone() {
+        let name = match topology.nodes[host.node.0] {
+            Node::Edge { edge } => &*scenario.edges[edge].name,
+            Node::Host { host: model, .. } => {
+                let model = &scenario.hosts[model];
+                if let Some(program) = &model.real {
+                    let resolver = tools::resolver(**program, scenario, &host)?;
+                    resolver.start()?;
+                    tools::resolver_answers(&resolver)?;
+                    real.resolvers.push(Arc::new(resolver));
+                }
+                &*model.name
+            }
+        };
+        let standing = Standing::on(scenario, name, &host)?;
+        if network.diverts(host.node) {
+            redirect(&host, &standing)?;
+        }
+        real.proxies.extend(standing);
+    }
+    Ok(real)
 }
 
 /// Starts the relay, and makes an agent of each of their hosts; those are not started.
@@ -437,9 +484,12 @@ fn enrolled(
     }
     if let Some(relay) = real.relays.first().cloned() {
         for host in agents {
+            let model = host_of(scenario, topology, host.node);
+            let proxy = model.and_then(|(model, _)| proxy_variable(scenario, model));
             let agent = enrolment(programs, relay.host(), host.name.as_str())
                 .and_then(|token| Program::agent(programs, host, &token, setup))
-                .map_err(failed("an agent cannot be enrolled"))?;
+                .map_err(failed("an agent cannot be enrolled"))?
+                .told(proxy);
             real.agents.push(Arc::new(agent));
         }
     }

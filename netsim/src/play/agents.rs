@@ -147,11 +147,15 @@ impl AgentHost {
     }
 }
 
+/// Whether an error is that the agent refuses whom it has found.
+pub(crate) fn is_refusal(code: &str) -> bool {
+    REFUSES.contains(&code)
+}
+
 /// When and why the agent was last refused, or has refused.
 fn refusal(status: &Status) -> Option<(String, String)> {
     let error = status.last_error.as_ref()?;
-    let refuses = REFUSES.contains(&error.code.as_str());
-    let is_refusal = status.state == State::Refused || refuses;
+    let is_refusal = status.state == State::Refused || is_refusal(&error.code);
     is_refusal.then(|| (error.at.to_string(), error.code.clone()))
 }
 

@@ -3,8 +3,8 @@
 use std::{io, sync::Arc};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use rustls::{
     ServerConfig,
@@ -24,15 +24,8 @@ pub(super) struct Authority {
 impl Authority {
     /// An authority with this name in its certificate.
     pub(super) fn new(name: &str, clock: &Arc<dyn Clock>) -> Self {
-        let made = |what| move |error| panic!("{what} is made from nothing but dice: {error}");
-        let key = KeyPair::generate().unwrap_or_else(made("a key"));
-        let leaf_key = KeyPair::generate().unwrap_or_else(made("a key"));
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named(name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let signed = params.self_signed(&key);
-        let certificate = signed.expect("what it was given is a certificate of a CA");
+        let leaf_key = key();
+        let (key, params, certificate) = own(name);
         Self {
             certificate: certificate.der().clone(),
             issuer: Issuer::new(params, key),
@@ -67,6 +60,30 @@ impl Authority {
         config.alpn_protocols = alpn;
         Ok(Arc::new(config))
     }
+}
+
+/// Key and certificate of an authority, one after the other in PEM: for a program that
+/// intercepts in the place of the model.
+#[cfg(target_os = "linux")]
+pub(crate) fn pem(name: &str) -> String {
+    let (key, _, certificate) = own(name);
+    format!("{}{}", key.serialize_pem(), certificate.pem())
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate()
+        .unwrap_or_else(|error| panic!("a key is made from nothing but dice: {error}"))
+}
+
+fn own(name: &str) -> (KeyPair, CertificateParams, Certificate) {
+    let key = key();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let signed = params.self_signed(&key);
+    let certificate = signed.expect("what it was given is a certificate of a CA");
+    (key, params, certificate)
 }
 
 fn named(name: &str) -> DistinguishedName {

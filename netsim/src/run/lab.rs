@@ -27,8 +27,16 @@ mod linux {
         trial::{self, Pace},
     };
 
-    /// Whether there can be a lab, before anything is run.
-    pub(crate) fn be_ready() -> Result<(), RunError> {
+    /// Whether there can be a lab, before anything is run. Who asks for everything has what
+    /// lacks a program skipped.
+    pub(crate) fn be_ready(request: &Request) -> Result<(), RunError> {
+        if !request.is_whole_suite {
+            let missing = request.scenarios.iter().flat_map(lab::missing_tools);
+            let missing: Vec<_> = missing.collect();
+            if !missing.is_empty() {
+                return Err(LabError::Missing(missing).into());
+            }
+        }
         lab::preflight().map_err(LabError::Missing)?;
         if !sandbox::is_inside() {
             return Err(LabError::NotInSandbox.into());
@@ -148,7 +156,7 @@ mod elsewhere {
     ) {
     }
 
-    pub(crate) const fn be_ready() -> Result<(), RunError> {
+    pub(crate) const fn be_ready(_request: &Request) -> Result<(), RunError> {
         Err(RunError::NoLab)
     }
 

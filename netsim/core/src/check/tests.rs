@@ -403,6 +403,41 @@ fn two_proxies_do_not_share_a_port() {
 }
 
 #[test]
+fn a_real_proxy_is_asked_for_nothing_that_it_cannot_do() {
+    let with = |keys: &str| {
+        let proxy = format!("[[proxy]]\nname = \"proxy\"\non = \"agent\"\n{keys}\n");
+        check(&format!("{SOUND}\n{proxy}")).map_err(|found| found[0].problem.clone())
+    };
+
+    for sound in [
+        "real = \"tinyproxy\"\nlogin = \"agent:s3cret\"\nallows = [443, 8000]",
+        "real = \"squid\"\nlogin = \"agent:p@ss\"\nallows = \"1000-2000\"",
+    ] {
+        assert!(with(sound).is_ok(), "{sound}");
+    }
+    for (wrong, part) in [
+        ("real = \"nginx\"", "nginx"),
+        ("real = \"squid\"\nspeaks = \"socks5\"", "by CONNECT"),
+        ("real = \"squid\"\ncut-after = \"60s\"", "only connects"),
+        ("real = \"tinyproxy\"\nallows = \"1000-2000\"", "every port"),
+        ("real = \"tinyproxy\"\nlogin = \"agent:p@ss\"", "in a login"),
+        ("real = \"mitmproxy\"", "intercepts TLS"),
+    ] {
+        let problem = with(wrong).expect_err(wrong);
+        assert!(problem.contains(part), "{wrong}: {problem}");
+    }
+}
+
+#[test]
+fn a_real_resolver_is_a_resolver() {
+    let text = SOUND.replace("runs = \"agent\"", "runs = \"agent\"\nreal = \"dnsmasq\"");
+
+    let found = check(&text).expect_err("an agent answers nobody");
+
+    assert!(found[0].problem.contains("no resolver"), "{found:?}");
+}
+
+#[test]
 fn a_file_without_end_is_refused_before_it_is_read() {
     let found = check(&"#".repeat(limits::SCENARIO_BYTES_MAX + 1)).expect_err("it is too long");
 

@@ -39,6 +39,17 @@ record! {
         "proxy" proxy: Option<At<Name>> = None,
         /// How wrong its clock is.
         "skew" skew: Choice<Offset> = Choice::Fixed(Offset { nanos: 0 }),
+        /// The program that answers on a resolver, in the lab; without, and in virtual time,
+        /// a model does.
+        "real" real: Option<At<RealResolver>> = None,
+    }
+}
+
+words! {
+    /// A program that answers questions about names.
+    pub enum RealResolver as "program" {
+        /// dnsmasq.
+        "dnsmasq" Dnsmasq,
     }
 }
 
@@ -77,6 +88,20 @@ record! {
         "captive" captive: bool = false,
         /// The name in its own CA's certificate, where it intercepts TLS.
         "intercepts-as" intercepts_as: Option<Text> = None,
+        /// The program that it is in the lab; without, and in virtual time, a model is.
+        "real" real: Option<At<RealProxy>> = None,
+    }
+}
+
+words! {
+    /// A program that is a proxy.
+    pub enum RealProxy as "program" {
+        /// tinyproxy.
+        "tinyproxy" Tinyproxy,
+        /// Squid.
+        "squid" Squid,
+        /// mitmproxy.
+        "mitmproxy" Mitmproxy,
     }
 }
 
