@@ -11,6 +11,7 @@
 //! dates from), so `skew` is left out and said ([`Lab::left_out`]).
 
 mod caretaker;
+mod ends;
 mod fabric;
 mod host;
 mod kernel_edge;

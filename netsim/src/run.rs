@@ -229,7 +229,7 @@ pub fn run(
 pub fn replay(repro: &Repro, keeps: Keeps) -> Result<Played, RunError> {
     match repro.world {
         World::Sim => Ok(play::play(&repro.scenario, repro.seed(), keeps)),
-        World::Lab => lab::replay(repro),
+        World::Lab => lab::replay(repro, keeps),
     }
 }
 

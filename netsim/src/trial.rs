@@ -18,7 +18,7 @@ use netsim_core::{
     random::Seed,
     term::Name,
     time::Instant,
-    trace::Observation,
+    trace::{Observation, Trace},
 };
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -31,7 +31,7 @@ use crate::{
     docker::Engine,
     lab::{Fabric, Host, Lab, LabError, Options, programs},
     outcome::Run,
-    play,
+    play::{self, Keeps, Played},
     workload::{Desk, Measured, Vendor, Workload},
 };
 
@@ -88,10 +88,21 @@ pub fn refusal(drawn: &Scenario, pace: Pace) -> Option<String> {
 ///
 /// What it takes is not there.
 pub fn run(drawn: &Scenario, seed: Seed, pace: Pace) -> Result<Run, LabError> {
+    Ok(play(drawn, seed, pace, Keeps::Nothing)?.run)
+}
+
+/// The same, and what passed on the cables where packets are kept. A trace of their shapes is
+/// for virtual time.
+///
+/// # Errors
+///
+/// What it takes is not there.
+pub fn play(drawn: &Scenario, seed: Seed, pace: Pace, keeps: Keeps) -> Result<Played, LabError> {
     let begun = std::time::Instant::now();
     let options = Options {
         scale: scale_of(drawn, pace),
         budget: pace.budget,
+        keeps_packets: keeps == Keeps::Packets,
         ..Options::default()
     };
     let lab = Lab::start(drawn, seed, options)?;
@@ -118,10 +129,11 @@ pub fn run(drawn: &Scenario, seed: Seed, pace: Pace) -> Result<Run, LabError> {
     notes.extend(lab.troubles());
     notes.extend(vendor.troubles());
     let (touched, vacuous) = (lab.touched(), lab.vacuous());
+    let pcapng = (keeps == Keeps::Packets).then(|| lab.pcapng());
     drop(vendor);
     let trace = lab.stop();
     let checks = play::checks(&scenario, &trace.observations, end);
-    Ok(Run {
+    let run = Run {
         scenario: (*scenario.name).clone(),
         world: World::Lab,
         seed,
@@ -134,6 +146,11 @@ pub fn run(drawn: &Scenario, seed: Seed, pace: Pace) -> Result<Run, LabError> {
         vacuous,
         notes,
         repro: None,
+    };
+    Ok(Played {
+        run,
+        trace: Trace::default(),
+        pcapng,
     })
 }
 

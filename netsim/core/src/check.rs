@@ -78,6 +78,10 @@ fn whole(scenario: &Scenario, reader: &mut Reader<'_>) {
     }
     let mut seen: Vec<&Name> = Vec::new();
     for (name, place) in names(scenario) {
+        if scenario.copy(name).is_some() || scenario.is_copy_of_cable(name) {
+            let problem = format!("the name `{name}` is that of a copy of another thing");
+            reader.report(&place, problem);
+        }
         unless_taken(&seen, (name, place), reader);
         seen.push(name);
     }
@@ -124,6 +128,15 @@ fn names_of(scenario: &Scenario, kind: TargetKind) -> Vec<&str> {
         TargetKind::Vpn => scenario.vpns.iter().map(|vpn| &*vpn.name).collect(),
     };
     named.into_iter().map(Name::as_str).collect()
+}
+
+/// Whether one copy of several is meant.
+fn is_copy(scenario: &Scenario, kind: TargetKind, name: &Name) -> bool {
+    match kind {
+        TargetKind::Host => scenario.copy(name).is_some(),
+        TargetKind::Cable => scenario.is_copy_of_cable(name),
+        TargetKind::Edge | TargetKind::Vpn | TargetKind::Proxy => false,
+    }
 }
 
 /// Reports a name that stands for nothing of its kind.

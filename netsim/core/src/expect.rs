@@ -151,7 +151,10 @@ fn copies(scenario: &Scenario, is_meant: impl Fn(&Host) -> bool) -> Vec<Name> {
 /// Copies of hosts that an expectation is about.
 fn subjects(scenario: &Scenario, expectation: &Expectation) -> Vec<Name> {
     match &expectation.of {
-        Some(of) => copies(scenario, |host| *host.name == **of),
+        Some(of) => match scenario.copy(of) {
+            Some(_) => vec![(**of).clone()],
+            None => copies(scenario, |host| *host.name == **of),
+        },
         None => agents(scenario),
     }
 }

@@ -112,10 +112,36 @@ impl Scenario {
         self.hosts.iter().find(|host| *host.name == *name)
     }
 
+    /// The host of which this is the name of one copy, such as `agent-3` of three or more.
+    pub fn copy(&self, name: &Name) -> Option<&Host> {
+        let is_copy = |host: &&Host| is_copy_name(name.as_str(), &host.name, *host.count);
+        self.hosts.iter().find(is_copy)
+    }
+
+    /// Whether this is the name of one copy of a cable that leads to copies of a host.
+    pub fn is_copy_of_cable(&self, name: &Name) -> bool {
+        self.cables.iter().any(|cable| {
+            let hosts = cable.ends.iter().filter_map(|end| self.host(&end.node));
+            let most = hosts.map(|host| *host.count).max().unwrap_or(1);
+            is_copy_name(name.as_str(), &cable.name, most)
+        })
+    }
+
     /// The edge of this name.
     pub fn edge(&self, name: &Name) -> Option<&Edge> {
         self.edges.iter().find(|edge| *edge.name == *name)
     }
+}
+
+/// Whether a text names one of several copies, as the topology calls them.
+fn is_copy_name(text: &str, name: &Name, count: u32) -> bool {
+    let number = text.strip_prefix(name.as_str());
+    let number = number.and_then(|rest| rest.strip_prefix('-'));
+    count > 1
+        && number.is_some_and(|number| {
+            let is_plain = !number.starts_with('0') || number == "0";
+            is_plain && number.parse::<u32>().is_ok_and(|copy| copy < count)
+        })
 }
 
 /// Reads a scenario and leaves aside whether it makes sense; for tests of the format.

@@ -158,14 +158,27 @@ impl Topology {
         &self.addresses[node.0]
     }
 
-    /// Nodes that are copies of this host.
+    /// Nodes that are copies of this host, or the one copy of this name.
     pub fn copies<'a>(&'a self, scenario: &'a Scenario, name: &'a Name) -> Vec<NodeId> {
         let ids = (0..self.nodes.len()).map(NodeId);
         ids.filter(|id| match &self.nodes[id.0] {
-            Node::Host { host, .. } => *scenario.hosts[*host].name == *name,
+            Node::Host {
+                host, name: own, ..
+            } => *scenario.hosts[*host].name == *name || own == name,
             Node::Edge { .. } => false,
         })
         .collect()
+    }
+
+    /// Links that are copies of this cable, or the one copy of this name.
+    pub fn copies_of_cable(&self, scenario: &Scenario, name: &Name) -> Vec<LinkId> {
+        let links = self.links.iter().enumerate();
+        let is_meant =
+            |link: &Link| *scenario.cables[link.cable].name == *name || link.name == *name;
+        links
+            .filter(|(_, link)| is_meant(link))
+            .map(|(number, _)| LinkId(number))
+            .collect()
     }
 
     /// Every address that can be reached through a link from one of its ends, without

@@ -24,6 +24,9 @@ pub const PROGRAMS_VARIABLE: &str = "STERNLINE_PROGRAMS";
 const RELAY: &str = "sternline-relay";
 const AGENT: &str = "sternline-agent";
 
+/// Where a relay shows its metrics, on its host's loopback.
+pub(super) const METRICS_PORT: u16 = 9100;
+
 /// A relay has an empty store to make and keys to draw.
 const RELAY_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -150,11 +153,14 @@ impl Program {
             "--tunnel".into(),
             format!("{any}:8000").into(),
             "--metrics".into(),
-            "127.0.0.1:9100".into(),
+            format!("127.0.0.1:{METRICS_PORT}").into(),
             "--public-name".into(),
             public_name.into(),
         ];
+        let shows_all = ("STERNLINE_RELAY_METRICS_ENVIRONMENTS", "true");
+        let (name, value) = shows_all;
         Self::new(host, programs.relay.clone(), arguments.to_vec())
+            .told(Some((name.to_owned(), value.to_owned())))
     }
 
     /// An agent on a host, with its files written. It is not started yet.

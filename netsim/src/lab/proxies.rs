@@ -83,7 +83,9 @@ impl Standing {
             };
             let what = match &config.real {
                 None => What::Model(Mutex::default()),
-                Some(real) => What::Program(tools::proxy(**real, config, (host, port))?),
+                Some(real) => {
+                    What::Program(tools::proxy(**real, (scenario, config), (host, port))?)
+                }
             };
             Ok(Self {
                 host: Arc::clone(host),

@@ -21,6 +21,7 @@ use netsim_core::{
 
 use super::*;
 
+mod deeds;
 mod proxies;
 
 const SERVER: &str = "203.0.113.10:8000";
@@ -30,7 +31,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client behind an edge of the test's choice, the world's router, and a server.
 fn scenario(edge: &str, line: &str, events: &str) -> Scenario {
-    let text = format!(
+    sound(&text(edge, line, events))
+}
+
+fn sound(text: &str) -> Scenario {
+    check(text)
+        .unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+        .drawn(Seed(1))
+}
+
+fn text(edge: &str, line: &str, events: &str) -> String {
+    format!(
         r#"
 name = "test"
 summary = "A client behind an edge."
@@ -72,10 +83,7 @@ ends = ["internet:outside", "dns"]
 [[expect]]
 never = "inbound-flow"
 "#
-    );
-    check(&text)
-        .unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
-        .drawn(Seed(1))
+    )
 }
 
 const NAT: &str = "nat = { addresses = \"198.51.100.1\" }";

@@ -91,7 +91,7 @@ fn path_of(program: &str) -> io::Result<PathBuf> {
 /// A proxy on a host, listening on a port; its files are written, and it is not started.
 pub(super) fn proxy(
     real: RealProxy,
-    config: &model::Proxy,
+    (scenario, config): (&Scenario, &model::Proxy),
     (host, port): (&Arc<Host>, u16),
 ) -> io::Result<Program> {
     let folder = host.folder().join(config.name.as_str());
@@ -105,7 +105,10 @@ pub(super) fn proxy(
             vec!["-d".to_owned(), "-c".to_owned(), shown],
         ),
         RealProxy::Squid => (
-            squid(config, port, &folder)?,
+            {
+                fs::write(folder.join("hosts"), one_address_a_name(scenario, config))?;
+                squid(config, port, &folder)?
+            },
             vec!["-N".to_owned(), "-f".to_owned(), shown],
         ),
         RealProxy::Mitmproxy => (
@@ -146,12 +149,12 @@ fn tinyproxy(config: &model::Proxy, port: u16) -> String {
 
 fn squid(config: &model::Proxy, port: u16, folder: &Path) -> io::Result<String> {
     let mut text = format!(
-        "http_port {port}\nvisible_hostname {}\npid_filename none\ncache_log {}\n\
-         access_log none\nlogfile_rotate 0\ncache deny all\ncache_mem 8 MB\n\
+        "http_port {port}\nvisible_hostname {0}\npid_filename none\ncache_log {1}/cache.log\n\
+         hosts_file {1}/hosts\naccess_log none\nlogfile_rotate 0\ncache deny all\ncache_mem 8 MB\n\
          netdb_filename none\npinger_enable off\nmax_filedescriptors 4096\n\
          shutdown_lifetime 0 seconds\ncoredump_dir none\nacl CONNECT method CONNECT\n",
         config.name.as_str(),
-        folder.join("cache.log").display()
+        folder.display()
     );
     if let Some((user, password)) = login(config) {
         let helper = squid_helper();
@@ -187,6 +190,21 @@ fn squid(config: &model::Proxy, port: u16, folder: &Path) -> io::Result<String> 
     }
     text.push_str("http_access allow CONNECT\nhttp_access deny all\n");
     Ok(text)
+}
+
+/// Of several lines with a name in its hosts file, Squid takes the last, also where that is of
+/// a family that the host has not.
+fn one_address_a_name(scenario: &Scenario, config: &model::Proxy) -> String {
+    let host = scenario.host(&config.on);
+    let has = |address: &IpAddr| {
+        let mut own = host.iter().flat_map(|host| host.addresses.iter());
+        own.any(|own| own.addr().is_ipv4() == address.is_ipv4())
+    };
+    let lines = names(scenario).into_iter().filter_map(|(name, addresses)| {
+        let address = addresses.into_iter().find(has)?;
+        Some(format!("{address} {name}\n"))
+    });
+    lines.collect()
 }
 
 fn mitmproxy(config: &model::Proxy, port: u16, folder: &Path) -> io::Result<String> {

@@ -12,10 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netsim_core::{model::Word, trace::Observation};
+use netsim_core::{model::Word, term::Name, trace::Observation};
 use serde_json::Value;
 
 use super::{
+    ends::Ends,
     fabric::Fabric,
     programs::{LOOK, Program, state_dir},
     socket_list::OpenKind,
@@ -37,13 +38,14 @@ pub(super) struct Watch {
 impl Watch {
     /// Begins.
     pub(super) fn start(
-        agents: Vec<Arc<Program>>,
+        (relays, agents): (Vec<Arc<Program>>, Vec<Arc<Program>>),
         fabric: Arc<Fabric>,
         listener: Option<Listener>,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
         let looking = Looking {
             agents: agents.into_iter().map(Watched::new).collect(),
+            ends: Ends::new(relays),
             fabric,
             listener,
         };
@@ -68,6 +70,7 @@ impl Drop for Watch {
 
 struct Looking {
     agents: Vec<Watched>,
+    ends: Ends,
     fabric: Arc<Fabric>,
     listener: Option<Listener>,
 }
@@ -85,21 +88,35 @@ impl Looking {
                 for agent in &mut self.agents {
                     agent.list(&mut seen);
                 }
+                self.compare_ends();
             }
             for (agent, word, detail) in seen {
-                let observation = Observation {
-                    at: self.fabric.now(),
-                    host: Some(agent.host().name.clone()),
-                    word,
-                    detail,
-                };
-                if let Some(listener) = &mut self.listener {
-                    listener(&observation);
-                }
-                self.fabric
-                    .with(move |network, _| network.observe(observation));
+                self.tell(agent.host().name.clone(), word, detail);
             }
         }
+    }
+
+    fn compare_ends(&mut self) {
+        let agents = self.agents.iter();
+        let online = agents.map(|agent| (agent.name().clone(), agent.seen.online.is_some()));
+        let online = online.collect();
+        for (agent, word) in self.ends.compare(&online) {
+            self.tell(agent, word, String::new());
+        }
+    }
+
+    fn tell(&mut self, host: Name, word: Word, detail: String) {
+        let observation = Observation {
+            at: self.fabric.now(),
+            host: Some(host),
+            word,
+            detail,
+        };
+        if let Some(listener) = &mut self.listener {
+            listener(&observation);
+        }
+        self.fabric
+            .with(move |network, _| network.observe(observation));
     }
 }
 
@@ -132,6 +149,10 @@ impl Watched {
             seen: Seen::default(),
             open: Vec::new(),
         }
+    }
+
+    fn name(&self) -> &Name {
+        &self.program.host().name
     }
 
     fn look(&mut self, found: &mut Vec<Sighted>) {

@@ -39,6 +39,7 @@ use super::{
     tools,
     watch::{Listener, Watch},
 };
+use crate::capture;
 
 /// How a lab is run.
 #[derive(Default)]
@@ -52,6 +53,8 @@ pub struct Options {
     pub budget: Option<Duration>,
     /// Whether the trace keeps every packet: a gigabyte for ten of traffic.
     pub keeps_sightings: bool,
+    /// Whether packets are kept as they went into cables, as much as a person can look at.
+    pub keeps_packets: bool,
     /// What agents are told.
     pub agent: AgentSetup,
     /// Hosts that are real although neither relay nor agent runs on them: proxies.
@@ -155,6 +158,9 @@ impl Lab {
         if !options.keeps_sightings {
             network.without_sightings();
         }
+        if options.keeps_packets {
+            network.keep_packets();
+        }
         let real = real(&network, &options).map_err(failed("hosts cannot be made"))?;
         let externals: Vec<NodeId> = real.edges.iter().map(|edge| edge.node).collect();
         let network = network.with_external(&externals);
@@ -197,7 +203,8 @@ impl Lab {
                 .start()
                 .map_err(failed("an agent cannot be started"))?;
         }
-        let watch = Watch::start(real.agents.clone(), fabric, options.listener);
+        let programs = (real.relays.clone(), real.agents.clone());
+        let watch = Watch::start(programs, fabric, options.listener);
         lab.watch = Some(watch.map_err(failed("no thread"))?);
         Ok(lab)
     }
@@ -341,6 +348,16 @@ impl Lab {
         }
         troubles.extend(self.real.ended());
         troubles
+    }
+
+    /// What passed on the cables so far, as pcapng, with an interface a cable; where packets
+    /// were kept. Without keys of TLS: release programs write none down.
+    pub fn pcapng(&self) -> Vec<u8> {
+        let since_1970 = jiff::Timestamp::now().as_millisecond();
+        let since_1970 = Duration::from_millis(u64::try_from(since_1970).unwrap_or(0));
+        let began = since_1970.saturating_sub(self.now().since_start());
+        self.fabric()
+            .with(move |network, _| capture::pcapng(network, &Arc::default(), began))
     }
 
     /// Ends everything, and gives what was seen.

@@ -8,16 +8,14 @@ use netsim_core::{
 use super::{Request, RunError};
 use crate::{
     outcome::{Run, Skipped, Suite},
-    play::Played,
+    play::{Keeps, Played},
 };
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::time::Duration;
 
-    use netsim_core::{
-        expect::Outcome, middlebox::Touched, random::Seed, time::Instant, trace::Trace,
-    };
+    use netsim_core::{expect::Outcome, middlebox::Touched, random::Seed, time::Instant};
 
     use super::*;
     use crate::{
@@ -128,13 +126,9 @@ mod linux {
     }
 
     /// Runs a failure of the lab once more: its times are scaled already.
-    pub(crate) fn replay(repro: &Repro) -> Result<Played, RunError> {
-        let run = trial::run(&repro.scenario, repro.seed(), Pace::FULL)?;
-        Ok(Played {
-            run,
-            trace: Trace::default(),
-            pcapng: None,
-        })
+    pub(crate) fn replay(repro: &Repro, keeps: Keeps) -> Result<Played, RunError> {
+        let seed = repro.seed();
+        Ok(trial::play(&repro.scenario, seed, Pace::FULL, keeps)?)
     }
 }
 
@@ -164,7 +158,7 @@ mod elsewhere {
         true
     }
 
-    pub(crate) fn replay(_repro: &Repro) -> Result<Played, RunError> {
+    pub(crate) fn replay(_repro: &Repro, _keeps: Keeps) -> Result<Played, RunError> {
         Err(RunError::NoLab)
     }
 }

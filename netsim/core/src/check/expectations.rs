@@ -92,7 +92,7 @@ fn whose(scenario: &Scenario, expectation: &Expectation, reader: &mut Reader<'_>
         .filter(|host| host.runs == Role::Agent)
         .map(|host| host.name.as_str())
         .collect();
-    match scenario.host(of) {
+    match scenario.host(of).or_else(|| scenario.copy(of)) {
         None => super::must_exist(scenario, TargetKind::Host, (of, of.place()), reader),
         Some(host) => {
             let about_agents = [

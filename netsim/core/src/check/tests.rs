@@ -429,6 +429,40 @@ fn a_real_proxy_is_asked_for_nothing_that_it_cannot_do() {
 }
 
 #[test]
+fn an_event_may_be_about_one_copy_of_several_and_no_other() {
+    let with = |on: &str, count: u32| {
+        let text = SOUND
+            .replace(
+                "runs = \"agent\"",
+                &format!("runs = \"agent\"\ncount = {count}"),
+            )
+            .replace(
+                "do = \"cut\"\non = \"uplink\"",
+                &format!("do = \"suspend\"\non = \"{on}\""),
+            )
+            .replace("of = \"agent\"", &format!("of = \"{on}\""));
+        check(&text).map_err(|found| found[0].problem.clone())
+    };
+
+    assert!(with("agent-2", 3).is_ok());
+    for (on, count) in [
+        ("agent-3", 3),
+        ("agent-03", 30),
+        ("agent-0", 1),
+        ("agent-", 3),
+    ] {
+        assert!(with(on, count).is_err(), "{on} of {count}");
+    }
+    let text = SOUND.replace("runs = \"agent\"", "runs = \"agent\"\ncount = 3");
+    let cut = text.replace("on = \"uplink\"", "on = \"lan-2\"");
+    assert_eq!(check(&cut).err(), None);
+    let taken = text.replace("name = \"uplink\"", "name = \"agent-1\"");
+    let found = check(&taken.replace("on = \"uplink\"", "on = \"agent-1\""));
+    let found = found.expect_err("that is the second agent");
+    assert!(found[0].problem.contains("copy of another"), "{found:?}");
+}
+
+#[test]
 fn a_real_resolver_is_a_resolver() {
     let text = SOUND.replace("runs = \"agent\"", "runs = \"agent\"\nreal = \"dnsmasq\"");
 

@@ -10,8 +10,10 @@ use crate::{
 
 pub(super) fn check(scenario: &Scenario, reader: &mut Reader<'_>) {
     for event in &scenario.events {
-        let target = (&*event.on, event.on.place());
-        super::must_exist(scenario, event.deed.target(), target, reader);
+        let (kind, target) = (event.deed.target(), (&*event.on, event.on.place()));
+        if !super::is_copy(scenario, kind, target.0) {
+            super::must_exist(scenario, kind, target, reader);
+        }
         when(scenario, event, reader);
         what(scenario, event, reader);
     }

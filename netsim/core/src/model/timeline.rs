@@ -126,7 +126,8 @@ record! {
         /// What.
         "do" deed: At<Deed>,
         /// To whom: a cable, an edge, a host, a VPN or a proxy, as the deed has it. A host
-        /// of several copies is meant with all of them.
+        /// of several copies, or a cable to them, is meant with all of them; `NAME-3` is the
+        /// fourth alone.
         "on" on: At<Name>,
         /// Undone after this long.
         "for" lasts: Option<At<Choice<Duration>>> = None,

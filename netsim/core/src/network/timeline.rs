@@ -135,11 +135,7 @@ impl Network {
     }
 
     fn links_of(&self, cable: &Name) -> Vec<LinkId> {
-        let links = self.topology.links.iter().enumerate();
-        links
-            .filter(|(_, link)| *self.scenario.cables[link.cable].name == *cable)
-            .map(|(number, _)| LinkId(number))
-            .collect()
+        self.topology.copies_of_cable(&self.scenario, cable)
     }
 
     fn set_links(&mut self, cable: &Name, is_up: bool) {
