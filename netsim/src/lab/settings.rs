@@ -4,14 +4,11 @@
 //! its interfaces: its own cable is `eth0`, a VPN's is an interface of its own, which is
 //! up while the tunnel is and has the better route. Nothing here touches a kernel.
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, SocketAddr},
-};
+use std::{fmt::Write as _, net::IpAddr};
 
 use ipnet::IpNet;
 use netsim_core::{
-    model::{Host, ProxyKind, Scenario},
+    model::{Host, Scenario},
     network::Network,
     term::Name,
     topology::{LinkId, Node, NodeId, Topology, nth_address, proxy_addresses},
@@ -205,39 +202,6 @@ pub(super) fn host_of<'a>(
     }
 }
 
-/// The variable that tells a program on a host of the proxy that it is configured with, and
-/// its value.
-pub(super) fn proxy_variable(scenario: &Scenario, host: &Host) -> Option<(String, String)> {
-    let name = &**host.proxy.as_ref()?;
-    let proxy = scenario.proxies.iter().find(|one| *one.name == *name)?;
-    let scheme = match proxy.speaks {
-        ProxyKind::Connect => "http",
-        ProxyKind::Socks5 => "socks5h",
-        ProxyKind::Transparent => return None,
-    };
-    let login = proxy.login.as_ref().and_then(|login| {
-        let (user, password) = login.as_str().split_once(':')?;
-        Some(format!("{}:{}@", escaped(user), escaped(password)))
-    });
-    let at = SocketAddr::new(reachable(scenario, &proxy.on, host)?, proxy.port.first);
-    let value = format!("{scheme}://{}{at}", login.unwrap_or_default());
-    Some(("HTTPS_PROXY".to_owned(), value))
-}
-
-/// As it may stand in the authority of a URL (RFC 3986).
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            // Into a string, which takes everything.
-            write!(escaped, "%{byte:02X}").expect("memory");
-        }
-    }
-    escaped
-}
-
 /// An address of the host of this name, of a family that `from` has.
 fn reachable(scenario: &Scenario, name: &Name, from: &Host) -> Option<IpAddr> {
     let host = scenario.host(name)?;
@@ -298,32 +262,6 @@ mod tests {
         let commands = after.commands_from(&before);
 
         assert!(commands.starts_with("address flush dev tun0\nlink set dev tun0 down\n"));
-    }
-
-    #[test]
-    fn a_password_of_a_proxy_is_escaped_as_a_url_wants_it() {
-        let all = crate::shipped::all();
-        let found = all
-            .iter()
-            .find(|one| one.name.as_str() == "connect-proxy-basic");
-        let text = netsim_core::repro::Repro::new(
-            found
-                .expect("it is shipped")
-                .drawn(netsim_core::random::Seed(1)),
-            netsim_core::random::Seed(1),
-            (netsim_core::model::World::Lab, "test"),
-        )
-        .to_toml()
-        .replace("agent:secret", "agent:p@ss/1");
-        let scenario = netsim_core::repro::Repro::parse(&text)
-            .expect("whole")
-            .scenario;
-        let agent = scenario.hosts.iter().find(|host| host.proxy.is_some());
-
-        let told = proxy_variable(&scenario, agent.expect("it has a proxy"));
-
-        let value = "http://agent:p%40ss%2F1@10.1.0.8:3128".to_owned();
-        assert_eq!(told, Some(("HTTPS_PROXY".to_owned(), value)));
     }
 
     #[test]

@@ -56,19 +56,20 @@ const fn of_resolver(real: RealResolver) -> (&'static str, &'static str) {
 
 /// Programs that a scenario asks for, and that are not here.
 pub fn missing(scenario: &Scenario) -> Vec<Missing> {
-    let proxies = scenario.proxies.iter().filter_map(|proxy| {
-        let real = **proxy.real.as_ref()?;
-        let (program, package) = of_proxy(real);
-        let has_helper = real != RealProxy::Squid || squid_helper().is_some();
-        Some((program, package, tool(program).is_some() && has_helper))
-    });
-    let hosts = scenario.hosts.iter().filter_map(|host| {
-        let (program, package) = of_resolver(**host.real.as_ref()?);
-        Some((program, package, tool(program).is_some()))
-    });
-    let lacking = proxies.chain(hosts).filter(|(_, _, is_there)| !is_there);
-    lacking
-        .map(|(program, package, _)| Missing {
+    lacking(scenario, |program| match program {
+        "squid" => tool(program).is_some() && squid_helper().is_some(),
+        program => tool(program).is_some(),
+    })
+}
+
+fn lacking(scenario: &Scenario, is_there: impl Fn(&str) -> bool) -> Vec<Missing> {
+    let proxies = scenario.proxies.iter().flat_map(|proxy| &proxy.real);
+    let hosts = scenario.hosts.iter().flat_map(|host| &host.real);
+    let asked = proxies.map(|real| of_proxy(**real));
+    let asked = asked.chain(hosts.map(|real| of_resolver(**real)));
+    asked
+        .filter(|(program, _)| !is_there(program))
+        .map(|(program, package)| Missing {
             what: format!(
                 "the scenario {} asks for the program `{program}`, which is missing",
                 *scenario.name
@@ -97,34 +98,23 @@ pub(super) fn proxy(
     let folder = host.folder().join(config.name.as_str());
     fs::create_dir_all(&folder)?;
     let path = path_of(of_proxy(real).0)?;
-    let file = folder.join("conf");
-    let shown = file.display().to_string();
-    let (text, arguments) = match real {
-        RealProxy::Tinyproxy => (
-            tinyproxy(config, port),
-            vec!["-d".to_owned(), "-c".to_owned(), shown],
-        ),
-        RealProxy::Squid => (
-            {
-                fs::write(folder.join("hosts"), one_address_a_name(scenario, config))?;
-                squid(config, port, &folder)?
-            },
-            vec!["-N".to_owned(), "-f".to_owned(), shown],
-        ),
-        RealProxy::Mitmproxy => (
-            mitmproxy(config, port, &folder)?,
-            ["--quiet", "--set"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain([format!("confdir={}", folder.display())])
-                .collect(),
-        ),
+    let in_folder = |name: &str| folder.join(name).display().to_string();
+    let (file, text, arguments) = match real {
+        RealProxy::Tinyproxy => {
+            let arguments = vec!["-d".to_owned(), "-c".to_owned(), in_folder("conf")];
+            ("conf", tinyproxy(config, port), arguments)
+        }
+        RealProxy::Squid => {
+            fs::write(folder.join("hosts"), one_address_a_name(scenario, config))?;
+            let arguments = vec!["-N".to_owned(), "-f".to_owned(), in_folder("conf")];
+            ("conf", squid(config, port, &folder)?, arguments)
+        }
+        RealProxy::Mitmproxy => {
+            let arguments = vec!["--set".to_owned(), format!("confdir={}", in_folder(""))];
+            ("config.yaml", mitmproxy(config, port, &folder)?, arguments)
+        }
     };
-    let file = match real {
-        RealProxy::Mitmproxy => folder.join("config.yaml"),
-        RealProxy::Tinyproxy | RealProxy::Squid => file,
-    };
-    fs::write(file, text)?;
+    fs::write(folder.join(file), text)?;
     let arguments = arguments.into_iter().map(Into::into).collect();
     let program = Program::new(Arc::clone(host), path, arguments);
     Ok(match real {
@@ -342,10 +332,24 @@ mod tests {
     }
 
     #[test]
-    fn what_a_scenario_does_not_ask_for_is_not_missing() {
+    fn a_program_that_is_missing_is_named_with_its_package_and_no_other_is() {
         let all = crate::shipped::all();
-        let open = all.iter().find(|one| one.name.as_str() == "open");
+        let of = |name: &str| {
+            let found = all.iter().find(|one| one.name.as_str() == name);
+            lacking(found.expect("it is shipped"), |_| false)
+        };
 
-        assert_eq!(missing(open.expect("it is shipped")), []);
+        assert_eq!(of("open"), []);
+        let said: Vec<String> = of("connect-proxy-443-only")
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "the scenario connect-proxy-443-only asks for the program `squid`, which is \
+                 missing: install the package squid, or leave out `real`"
+            ]
+        );
     }
 }

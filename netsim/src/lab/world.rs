@@ -34,7 +34,7 @@ use super::{
     ruleset::beyond_the_kernel,
     sandbox,
     scale::{scaled, too_long},
-    settings::{Settings, host_of, hosts_file, interfaces, names, proxy_variable},
+    settings::{Settings, host_of, hosts_file, interfaces, names},
     stacks::Stacks,
     tools,
     watch::{Listener, Watch},
@@ -501,12 +501,9 @@ fn enrolled(
     }
     if let Some(relay) = real.relays.first().cloned() {
         for host in agents {
-            let model = host_of(scenario, topology, host.node);
-            let proxy = model.and_then(|(model, _)| proxy_variable(scenario, model));
             let agent = enrolment(programs, relay.host(), host.name.as_str())
                 .and_then(|token| Program::agent(programs, host, &token, setup))
-                .map_err(failed("an agent cannot be enrolled"))?
-                .told(proxy);
+                .map_err(failed("an agent cannot be enrolled"))?;
             real.agents.push(Arc::new(agent));
         }
     }

@@ -68,29 +68,26 @@ impl Ends {
         self.compare(host, pair);
     }
 
-    /// The relay on a host has these sessions, by the hosts of their agents, and no other.
-    pub(super) fn relay_has(&self, at: NodeId, sessions: BTreeMap<Name, String>) {
+    /// The relay on a host has this session with the agent on another, or none.
+    pub(super) fn relay_has(&self, at: NodeId, host: &Name, session: Option<String>) {
         let mut pairs = self.pairs();
-        for host in sessions.keys() {
-            if !pairs.contains_key(host) {
-                pairs.insert(host.clone(), Pair::default());
-            }
-        }
-        for (host, pair) in pairs.iter_mut() {
-            let before = match sessions.get(host) {
-                Some(session) if pair.relays.get(&at) == Some(session) => continue,
-                Some(session) => pair.relays.insert(at, session.clone()),
-                None => pair.relays.remove(&at),
-            };
-            if before.as_ref() != sessions.get(host) {
-                self.compare(host, pair);
-            }
+        let pair = pairs.entry(host.clone()).or_default();
+        let before = match session.clone() {
+            Some(session) => pair.relays.insert(at, session),
+            None => pair.relays.remove(&at),
+        };
+        if before != session {
+            self.compare(host, pair);
         }
     }
 
     /// The relay on a host has no session any more.
     pub(super) fn relay_is_gone(&self, at: NodeId) {
-        self.relay_has(at, BTreeMap::new());
+        for (host, pair) in self.pairs().iter_mut() {
+            if pair.relays.remove(&at).is_some() {
+                self.compare(host, pair);
+            }
+        }
     }
 
     fn compare(&self, host: &Name, pair: &mut Pair) {

@@ -37,7 +37,7 @@ use tokio::{
 };
 use tunnel::{KeyPair, OpenRequest, Stream, World, world::BoxIo};
 use wire::{
-    id::{EnvironmentId, RequestId},
+    id::{EnvironmentId, RequestId, SessionId},
     key::Secret,
     target::Target,
     token::{EnrolToken, RelayAddress},
@@ -372,8 +372,20 @@ impl Vendor for Relays {
 /// Tells of every session that comes to a relay, or goes.
 async fn watch(at: NodeId, relay: Node, ends: Arc<Ends>, environments: Environments) {
     let mut changes = relay.registry().changes();
+    let mut known = BTreeMap::new();
     loop {
-        ends.relay_has(at, sessions(&relay, &environments));
+        let live = relay.registry().live_agents().into_iter();
+        // One that waits for its agent is in nobody's use.
+        let connected = live.filter(|agent| agent.session.is_connected());
+        let live: BTreeMap<EnvironmentId, SessionId> = connected
+            .map(|agent| (agent.environment, agent.session.id()))
+            .collect();
+        tell_changes(&known, &live, |environment, session| {
+            if let Some(host) = locked(&environments).get(&environment) {
+                ends.relay_has(at, host, session.map(|session| session.to_string()));
+            }
+        });
+        known = live;
         if changes.changed().await.is_err() {
             return;
         }
@@ -382,19 +394,20 @@ async fn watch(at: NodeId, relay: Node, ends: Arc<Ends>, environments: Environme
     }
 }
 
-/// The sessions that a relay has, by the hosts of their agents.
-fn sessions(relay: &Node, environments: &Environments) -> BTreeMap<Name, String> {
-    let live = relay.registry().live_agents();
-    let environments = locked(environments);
-    // One that waits for its agent is in nobody's use.
-    let connected = live
-        .into_iter()
-        .filter(|agent| agent.session.is_connected());
-    let sessions = connected.filter_map(|agent| {
-        let host = environments.get(&agent.environment)?;
-        Some((host.clone(), agent.session.id().to_string()))
-    });
-    sessions.collect()
+/// Tells of whoever has gone, has come, or has another session. Of a fleet, few at a time.
+fn tell_changes(
+    before: &BTreeMap<EnvironmentId, SessionId>,
+    now: &BTreeMap<EnvironmentId, SessionId>,
+    mut tell: impl FnMut(EnvironmentId, Option<SessionId>),
+) {
+    for gone in before.keys().filter(|one| !now.contains_key(one)) {
+        tell(*gone, None);
+    }
+    for (environment, session) in now {
+        if before.get(environment) != Some(session) {
+            tell(*environment, Some(*session));
+        }
+    }
 }
 
 /// Where agents are told to find the relay: by its name, where it has one.
