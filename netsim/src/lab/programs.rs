@@ -24,9 +24,6 @@ pub const PROGRAMS_VARIABLE: &str = "STERNLINE_PROGRAMS";
 const RELAY: &str = "sternline-relay";
 const AGENT: &str = "sternline-agent";
 
-/// Where a relay shows its metrics, on its host's loopback.
-pub(super) const METRICS_PORT: u16 = 9100;
-
 /// A relay has an empty store to make and keys to draw.
 const RELAY_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -84,7 +81,6 @@ pub struct Program {
     host: Arc<Host>,
     program: PathBuf,
     arguments: Vec<OsString>,
-    environment: Vec<(String, String)>,
     is_without_root: bool,
     log: PathBuf,
     child: Mutex<Option<Child>>,
@@ -99,17 +95,9 @@ impl Program {
             host,
             program,
             arguments,
-            environment: Vec::new(),
             is_without_root: false,
             child: Mutex::new(None),
         }
-    }
-
-    /// The same, with a variable in its environment.
-    #[must_use]
-    fn told(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
     }
 
     /// The same, as a user who is not root, for one that refuses to be.
@@ -143,12 +131,11 @@ impl Program {
             "--tunnel".into(),
             format!("{any}:8000").into(),
             "--metrics".into(),
-            format!("127.0.0.1:{METRICS_PORT}").into(),
+            "127.0.0.1:9100".into(),
             "--public-name".into(),
             public_name.into(),
         ];
         Self::new(host, programs.relay.clone(), arguments.to_vec())
-            .told("STERNLINE_RELAY_METRICS_ENVIRONMENTS", "true")
     }
 
     /// An agent on a host, with its files written. It is not started yet.
@@ -202,7 +189,6 @@ impl Program {
         if !runs(&mut child) {
             let mut command = clean(&self.program);
             command.args(&self.arguments);
-            command.envs(self.environment.iter().map(|(name, value)| (name, value)));
             self.host.settle(&mut command)?;
             if self.is_without_root {
                 sandbox::leave_root(&mut command);
@@ -276,14 +262,20 @@ impl Default for AgentSetup {
 ///
 /// It cannot be started.
 pub fn operator(programs: &Programs, relay: &Host, arguments: &[&str]) -> io::Result<Output> {
+    let mut command = operator_command(programs, relay, arguments);
+    relay.settle(&mut command)?;
+    command.output()
+}
+
+/// The same, not run yet.
+pub(super) fn operator_command(programs: &Programs, relay: &Host, arguments: &[&str]) -> Command {
     let mut command = clean(&programs.relay);
     command
         .args(arguments)
         .arg("--data-dir")
-        .arg(data_dir(relay));
-    command.stdin(std::process::Stdio::null());
-    relay.settle(&mut command)?;
-    command.output()
+        .arg(data_dir(relay))
+        .stdin(std::process::Stdio::null());
+    command
 }
 
 /// Has an operator on the relay's host listen for whoever wants to reach the Docker Engine

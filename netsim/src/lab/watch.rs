@@ -16,7 +16,7 @@ use netsim_core::{model::Word, term::Name, trace::Observation};
 use serde_json::Value;
 
 use super::{
-    ends::Ends,
+    ends::{Asking, HalfOpen},
     fabric::Fabric,
     programs::{LOOK, Program, state_dir},
     socket_list::OpenKind,
@@ -38,14 +38,15 @@ pub(super) struct Watch {
 impl Watch {
     /// Begins.
     pub(super) fn start(
-        (relays, agents): (Vec<Arc<Program>>, Vec<Arc<Program>>),
+        (asking, agents): (Option<Asking>, Vec<Arc<Program>>),
         fabric: Arc<Fabric>,
         listener: Option<Listener>,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
         let looking = Looking {
             agents: agents.into_iter().map(Watched::new).collect(),
-            ends: Ends::new(relays),
+            asking,
+            half_open: HalfOpen::default(),
             fabric,
             listener,
         };
@@ -70,7 +71,8 @@ impl Drop for Watch {
 
 struct Looking {
     agents: Vec<Watched>,
-    ends: Ends,
+    asking: Option<Asking>,
+    half_open: HalfOpen,
     fabric: Arc<Fabric>,
     listener: Option<Listener>,
 }
@@ -100,7 +102,11 @@ impl Looking {
         let agents = self.agents.iter();
         let online = agents.map(|agent| (agent.name().clone(), agent.seen.online.is_some()));
         let online = online.collect();
-        for (agent, word) in self.ends.compare(&online) {
+        let known = self.asking.as_ref().and_then(Asking::known);
+        let Some(known) = known else {
+            return;
+        };
+        for (agent, word) in self.half_open.compare(&known, &online) {
             self.tell(agent, word, String::new());
         }
     }

@@ -23,6 +23,7 @@ use netsim_core::{
 use super::{
     Missing,
     caretaker::{Caretaker, Real},
+    ends::Asking,
     fabric::{Fabric, Happening, Parts, Service},
     host::Host,
     kernel_edge::KernelEdge,
@@ -203,8 +204,11 @@ impl Lab {
                 .start()
                 .map_err(failed("an agent cannot be started"))?;
         }
-        let programs = (real.relays.clone(), real.agents.clone());
-        let watch = Watch::start(programs, fabric, options.listener);
+        let programs = lab.programs.clone();
+        let asking = programs.map(|programs| Asking::start(programs, real.relays.clone()));
+        let asking = asking.transpose().map_err(failed("no thread"))?;
+        let agents = (asking, real.agents.clone());
+        let watch = Watch::start(agents, fabric, options.listener);
         lab.watch = Some(watch.map_err(failed("no thread"))?);
         Ok(lab)
     }
