@@ -17,6 +17,7 @@ mod host;
 mod kernel_edge;
 mod names;
 mod namespace;
+mod namespaces;
 mod plug;
 mod port;
 mod preflight;

@@ -6,7 +6,6 @@
 //! `netsim_core::check`.
 
 use std::{
-    fmt::Write as _,
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -155,15 +154,13 @@ fn squid(config: &model::Proxy, port: u16, folder: &Path) -> io::Result<String> 
         let hash = feed("md5sum", &[], password)?;
         let hash = hash.split_whitespace().next().unwrap_or_default();
         fs::write(&file, format!("{user}:{hash}\n"))?;
-        write!(
-            text,
+        text.push_str(&format!(
             "auth_param basic program {} {}\nauth_param basic children 2 startup=1\n\
              auth_param basic realm netsim\nacl known proxy_auth REQUIRED\n\
              http_access deny !known\n",
             helper.display(),
             file.display()
-        )
-        .expect("memory");
+        ));
     }
     if !config.allows.contains(&PortRange::ALL) {
         let ports = config
@@ -171,12 +168,10 @@ fn squid(config: &model::Proxy, port: u16, folder: &Path) -> io::Result<String> 
             .iter()
             .map(|one| format!("{}-{}", one.first, one.last));
         let ports: Vec<String> = ports.collect();
-        write!(
-            text,
+        text.push_str(&format!(
             "acl allowed port {}\nhttp_access deny CONNECT !allowed\n",
             ports.join(" ")
-        )
-        .expect("memory");
+        ));
     }
     text.push_str("http_access allow CONNECT\nhttp_access deny all\n");
     Ok(text)

@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    path::PathBuf,
+    io,
     sync::{Arc, Condvar, Mutex, PoisonError, mpsc::channel},
     thread::{self, JoinHandle},
     time::Duration,
@@ -16,7 +15,7 @@ use netsim_core::{
     random::Seed,
     term::Name,
     time::Instant,
-    topology::{Node, NodeId},
+    topology::NodeId,
     trace::{Observation, Trace},
 };
 
@@ -26,16 +25,15 @@ use super::{
     ends::Asking,
     fabric::{Fabric, Happening, Parts, Service},
     host::Host,
-    kernel_edge::KernelEdge,
     names::Resolver,
+    namespaces::{real, with_others},
     plug::plug,
     preflight,
     programs::{AgentSetup, NoPrograms, Program, Programs, enrolment, relay_answers},
-    proxies::{Standing, redirect},
     ruleset::beyond_the_kernel,
     sandbox,
     scale::{scaled, too_long},
-    settings::{Settings, host_of, hosts_file, interfaces, names},
+    settings::{Settings, host_of, names},
     stacks::Stacks,
     tools,
     watch::{Listener, Watch},
@@ -135,21 +133,8 @@ impl Lab {
     ///
     /// [`LabError`]; nothing is left behind.
     pub fn start(scenario: &Scenario, seed: Seed, options: Options) -> Result<Self, LabError> {
-        if !sandbox::is_inside() {
-            preflight().map_err(LabError::Missing)?;
-            return Err(LabError::NotInSandbox);
-        }
         let scenario = scaled(scenario, options.scale);
-        if let Some(why) = options.budget.and_then(|most| too_long(&scenario, most)) {
-            return Err(LabError::TooLong(why));
-        }
-        if let Some(refused) = refused(&scenario) {
-            return Err(refused);
-        }
-        let missing = tools::missing(&scenario);
-        if !missing.is_empty() {
-            return Err(LabError::Missing(missing));
-        }
+        can_be(&scenario, &options)?;
         let programs = if options.is_bare {
             None
         } else {
@@ -162,11 +147,11 @@ impl Lab {
         if options.keeps_packets {
             network.keep_packets();
         }
-        let real = real(&network, &options).map_err(failed("hosts cannot be made"))?;
+        let real = real(&network, &options.real).map_err(failed("hosts cannot be made"))?;
         let externals: Vec<NodeId> = real.edges.iter().map(|edge| edge.node).collect();
         let network = network.with_external(&externals);
         let ports = plug(&network, &real).map_err(failed("cables cannot be laid"))?;
-        let real = others(real, &network).map_err(failed("a host cannot be set up"))?;
+        let real = with_others(real, &network).map_err(failed("a host cannot be set up"))?;
         let real = match &programs {
             Some(programs) => enrolled(real, programs, (&network, &options.agent))?,
             None => real,
@@ -399,6 +384,26 @@ impl Drop for Lab {
     }
 }
 
+/// Whether a scaled scenario can be run here.
+fn can_be(scenario: &Scenario, options: &Options) -> Result<(), LabError> {
+    if !sandbox::is_inside() {
+        preflight().map_err(LabError::Missing)?;
+        return Err(LabError::NotInSandbox);
+    }
+    if let Some(why) = options.budget.and_then(|most| too_long(scenario, most)) {
+        return Err(LabError::TooLong(why));
+    }
+    if let Some(refused) = refused(scenario) {
+        return Err(refused);
+    }
+    let missing = tools::missing(scenario);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(LabError::Missing(missing))
+    }
+}
+
 /// An edge that the kernel cannot be.
 fn refused(scenario: &Scenario) -> Option<LabError> {
     let edges = scenario.edges.iter().filter(|edge| edge.kernel);
@@ -410,74 +415,6 @@ fn refused(scenario: &Scenario) -> Option<LabError> {
             why: why.join(", "),
         })
         .next()
-}
-
-/// Namespaces of hosts and edges, without cables.
-fn real(network: &Network, options: &Options) -> io::Result<Real> {
-    let (scenario, topology) = (network.scenario(), network.topology());
-    let folder = PathBuf::from(sandbox::FOLDER).join(scenario.name.as_str());
-    // Of an earlier run in the same sandbox.
-    fs::remove_dir_all(&folder).ok();
-    let mut hosts = Vec::new();
-    let mut edges = Vec::new();
-    for id in (0..topology.nodes.len()).map(NodeId) {
-        let (name, has_resolver) = match &topology.nodes[id.0] {
-            Node::Edge { edge } => {
-                edges.extend(KernelEdge::new(scenario, topology, id)?);
-                if !network.diverts(id) {
-                    continue;
-                }
-                // Beside it are its transparent proxies.
-                (&*scenario.edges[*edge].name, false)
-            }
-            Node::Host { host, name, .. } => {
-                let model = &scenario.hosts[*host];
-                if !is_real(scenario, model) && !options.real.contains(&model.name) {
-                    continue;
-                }
-                (name, model.resolver.is_some())
-            }
-        };
-        let hosts_file = hosts_file(scenario, name.as_str(), has_resolver);
-        let interfaces = interfaces(scenario, topology, id);
-        let folder = folder.join(name.as_str());
-        let host = Host::new((id, name.clone()), interfaces, &hosts_file, folder)?;
-        hosts.push(Arc::new(host));
-    }
-    Ok(Real::new(hosts, edges))
-}
-
-/// Whether something runs on a host that needs a kernel.
-fn is_real(scenario: &Scenario, host: &netsim_core::model::Host) -> bool {
-    let runs_programs = matches!(host.runs, Role::Relay | Role::Agent) || host.real.is_some();
-    let mut proxies = scenario.proxies.iter();
-    runs_programs || proxies.any(|proxy| *proxy.on == *host.name)
-}
-
-/// Resolvers of other people are started; proxies are there, and are not.
-fn others(mut real: Real, network: &Network) -> io::Result<Real> {
-    let (scenario, topology) = (network.scenario(), network.topology());
-    for host in real.hosts.clone() {
-        let name = match topology.nodes[host.node.0] {
-            Node::Edge { edge } => &*scenario.edges[edge].name,
-            Node::Host { host: model, .. } => {
-                let model = &scenario.hosts[model];
-                if let Some(program) = &model.real {
-                    let resolver = tools::resolver(**program, scenario, &host)?;
-                    resolver.start()?;
-                    tools::resolver_answers(&resolver)?;
-                    real.resolvers.push(Arc::new(resolver));
-                }
-                &*model.name
-            }
-        };
-        let standing = Standing::on(scenario, name, &host)?;
-        if network.diverts(host.node) {
-            redirect(&host, &standing)?;
-        }
-        real.proxies.extend(standing);
-    }
-    Ok(real)
 }
 
 /// Starts the relay, and makes an agent of each of their hosts; those are not started.
