@@ -12,6 +12,7 @@ mod names;
 mod proxies;
 mod seams;
 mod tcp;
+mod timers;
 mod udp;
 
 use std::{
@@ -35,6 +36,8 @@ use netsim_core::{
     trace::{Observation, Trace},
 };
 use tokio::sync::Notify;
+
+use self::timers::Timers;
 
 /// How much may happen at one moment before that is called a livelock: what ten thousand
 /// agents do that all connect at once, ten times over.
@@ -71,7 +74,7 @@ struct State {
     stacks: BTreeMap<NodeId, Stack>,
     /// Hosts at whose stack something has happened.
     dirty: BTreeSet<NodeId>,
-    timers: BTreeMap<NodeId, Instant>,
+    timers: Timers,
     /// Tasks that wait for anything at a host: those of UDP, of listeners, and of hosts
     /// that sleep. Those of TCP wait in the stack, each for its socket.
     wakers: BTreeMap<NodeId, Vec<Waker>>,
@@ -133,7 +136,7 @@ impl Sim {
                 network,
                 stacks,
                 dirty: BTreeSet::new(),
-                timers: BTreeMap::new(),
+                timers: Timers::default(),
                 wakers: BTreeMap::new(),
                 asleep: BTreeSet::new(),
                 deeds: VecDeque::new(),
@@ -360,9 +363,7 @@ impl State {
     /// Everything that can happen now happens. Gives the time at which something will
     /// happen by itself, and whom to wake.
     fn settle(&mut self, now: Instant) -> (Option<Instant>, Vec<Waker>) {
-        let due = self.timers.iter().filter(|(_, at)| **at <= now);
-        let due: Vec<NodeId> = due.map(|(host, _)| *host).collect();
-        self.dirty.extend(due);
+        self.dirty.extend(self.timers.due(now));
         let mut touched = BTreeSet::new();
         loop {
             self.step(now);
@@ -387,8 +388,10 @@ impl State {
         }
         let waiting = touched.iter().filter_map(|host| self.wakers.remove(host));
         let woken = waiting.flatten().collect();
-        let timer = self.timers.values().min().copied();
-        let next = [timer, self.network.poll_at()].into_iter().flatten().min();
+        let next = [self.timers.first(), self.network.poll_at()]
+            .into_iter()
+            .flatten()
+            .min();
         (next, woken)
     }
 
@@ -457,7 +460,7 @@ impl State {
             return;
         };
         if self.asleep.contains(&host) {
-            self.timers.remove(&host);
+            self.timers.set(host, None);
             return;
         }
         stack.poll(now);
@@ -468,10 +471,7 @@ impl State {
         let at = stack
             .poll_at(now)
             .map(|at| at.max(now + Duration::from_millis(1)));
-        match at {
-            Some(at) => self.timers.insert(host, at),
-            None => self.timers.remove(&host),
-        };
+        self.timers.set(host, at);
     }
 }
 
