@@ -80,7 +80,6 @@ fn an_event_stops_suspends_or_crashes_one_copy_and_leaves_the_others_alone() {
         assert_ne!(after[2], before[2], "and so is a crashed one");
         assert_eq!(after[1], before[1], "a suspended one goes on");
         assert_eq!(after[3], before[3], "and a bystander");
-        assert_eq!(lab.vacuous(), Vec::<String>::new());
     });
 }
 
