@@ -334,5 +334,6 @@ fn report(index: usize) -> control::Message {
         allowed_targets: vec!["docker".into(), "tcp:db.internal:5432".into()],
         sandbox: "Landlock ABI 6, seccomp".into(),
         resident_bytes: 9 * 1024 * 1024,
+        ..AgentReport::default()
     })
 }
