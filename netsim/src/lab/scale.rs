@@ -4,9 +4,9 @@
 //! Divided are when events happen and how long they last, the length of the run, the
 //! workload's pauses, idle timeouts of boxes, and how long a proxy lets a connection live. Not
 //! divided is what the product decides: its own timers, which a release binary has no switch
-//! for, and so the deadlines of expectations, which are about them, and from when on they count. For the same reason no
-//! idle timeout becomes shorter than what a heartbeat keeps open ([`SHORTEST_IDLE`]): it would
-//! be a fault that nobody has modelled.
+//! for, and so the deadlines of expectations, which are about them, and from when on they
+//! count. For the same reason no idle timeout becomes shorter than what a heartbeat keeps open
+//! ([`SHORTEST_IDLE`]): it would be a fault that nobody has modelled.
 
 use std::time::Duration;
 
