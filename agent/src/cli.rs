@@ -99,6 +99,19 @@ pub struct RunArgs {
     /// How to reach the relay: auto, quic, ws or ws-443 [default: auto]
     #[arg(long, value_name = "TRANSPORT")]
     pub transport: Option<String>,
+    /// The proxy to reach the relay through, http://, https:// or socks5://HOST:PORT, or
+    /// none [default: HTTPS_PROXY or ALL_PROXY, less NO_PROXY]
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+    /// A file that holds USER:PASSWORD for the proxy
+    #[arg(long, value_name = "FILE")]
+    pub proxy_login_file: Option<String>,
+    /// CAs in PEM that vouch, beside the system's, for an https:// proxy
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<String>,
+    /// The CA in PEM of whoever may intercept TLS on the way [default: nobody may]
+    #[arg(long, value_name = "FILE")]
+    pub interception_ca: Option<String>,
     /// The Docker Engine's socket [default: /var/run/docker.sock]
     #[arg(long, value_name = "PATH")]
     pub docker_socket: Option<String>,
@@ -151,6 +164,10 @@ impl RunArgs {
         let given = [
             ("policy", &self.policy),
             ("transport", &self.transport),
+            ("proxy", &self.proxy),
+            ("proxy_login_file", &self.proxy_login_file),
+            ("ca", &self.ca),
+            ("interception_ca", &self.interception_ca),
             ("docker_socket", &self.docker_socket),
             ("sandbox", &self.sandbox),
             ("log_format", &self.log_format),
@@ -194,6 +211,14 @@ mod tests {
             "/p",
             "--transport",
             "ws",
+            "--proxy",
+            "socks5://proxy",
+            "--proxy-login-file",
+            "/l",
+            "--ca",
+            "/c",
+            "--interception-ca",
+            "/i",
             "--docker-socket",
             "/d",
             "--sandbox",
@@ -216,7 +241,9 @@ mod tests {
         assert_eq!(settings.state_dir, PathBuf::from("/s"));
         assert_eq!(settings.token_file, Some("/t".into()));
         assert_eq!(settings.docker_socket, PathBuf::from("/d"));
-        assert_eq!(run.flags().len(), 8);
+        assert_eq!(settings.ca, Some("/c".into()));
+        assert_eq!(settings.interception_ca, Some("/i".into()));
+        assert_eq!(run.flags().len(), 12);
     }
 
     #[test]

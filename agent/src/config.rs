@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use tunnel::dial::proxy::{ParseProxyError, Proxy};
 use wire::{limits::RESUME_WINDOW, transport::Transport};
 
 use crate::{
@@ -47,6 +48,14 @@ pub struct Settings {
     pub resume_window: Duration,
     /// The only transport to dial with; every one in turn where `None`.
     pub transport: Option<Transport>,
+    /// The proxy to dial through.
+    pub proxy: ProxySetting,
+    /// Holds the proxy's login.
+    pub proxy_login_file: Option<PathBuf>,
+    /// Holds CAs that vouch, beside the system's, for a proxy that is spoken to over TLS.
+    pub ca: Option<PathBuf>,
+    /// Holds the CA of whoever may intercept TLS.
+    pub interception_ca: Option<PathBuf>,
     /// The Docker Engine's Unix socket.
     pub docker_socket: PathBuf,
     /// What to do where the kernel cannot enforce the sandbox.
@@ -77,6 +86,17 @@ impl PolicyPlace {
     }
 }
 
+/// The proxy to dial through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxySetting {
+    /// That of the environment, where it names one.
+    FromEnvironment,
+    /// None.
+    Direct,
+    /// This one.
+    Named(Proxy),
+}
+
 /// What to do where the kernel cannot enforce the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxDemand {
@@ -103,6 +123,10 @@ impl Default for Settings {
             token_file: None,
             resume_window: RESUME_WINDOW,
             transport: None,
+            proxy: ProxySetting::FromEnvironment,
+            proxy_login_file: None,
+            ca: None,
+            interception_ca: None,
             docker_socket: DOCKER_SOCKET_DEFAULT.into(),
             sandbox: SandboxDemand::BestEffort,
             log_format: LogFormat::Text,
@@ -139,10 +163,14 @@ impl std::error::Error for ConfigError {}
 
 /// Every key: the one list that file, environment and command line share.
 const KEYS: &[&str] = &[
+    "ca",
     "docker_socket",
+    "interception_ca",
     "log_format",
     "log_level",
     "policy",
+    "proxy",
+    "proxy_login_file",
     "resume_window",
     "sandbox",
     "state_dir",
@@ -153,10 +181,14 @@ const KEYS: &[&str] = &[
 /// Sets one of [`KEYS`]; the error says what was expected.
 fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
     match key {
+        "ca" => settings.ca = Some(path(text)?),
         "docker_socket" => settings.docker_socket = path(text)?,
+        "interception_ca" => settings.interception_ca = Some(path(text)?),
         "log_format" => settings.log_format = log_format(text)?,
         "log_level" => settings.log_level = log_level(text)?,
         "policy" => settings.policy = PolicyPlace::Named(path(text)?),
+        "proxy" => settings.proxy = proxy(text)?,
+        "proxy_login_file" => settings.proxy_login_file = Some(path(text)?),
         "resume_window" => settings.resume_window = resume_window(text)?,
         "sandbox" => settings.sandbox = sandbox(text)?,
         "state_dir" => settings.state_dir = path(text)?,
@@ -171,6 +203,9 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Why a login is not taken there.
+const VISIBLE_LOGIN: &str = "a command line is visible to every user of the host: put the login into a file (proxy_login_file), or the whole into the configuration file";
 
 /// A key given on the command line: its name in [`Settings`], and its text.
 pub type Flag = (&'static str, String);
@@ -206,6 +241,12 @@ pub fn load(
     }
     for (key, text) in flags {
         let applied = set(&mut settings, key, text);
+        let applied = applied.and_then(|()| match (*key, &settings.proxy) {
+            ("proxy", ProxySetting::Named(proxy)) if proxy.has_login() => {
+                Err(VISIBLE_LOGIN.to_owned())
+            }
+            _ => Ok(()),
+        });
         let place = || format!("--{}", key.replace('_', "-"));
         mistakes.extend(applied.err().map(|problem| Mistake {
             place: place(),
@@ -300,6 +341,15 @@ fn path(text: &str) -> Result<PathBuf, String> {
     } else {
         Ok(text.into())
     }
+}
+
+fn proxy(text: &str) -> Result<ProxySetting, String> {
+    if text == "none" {
+        return Ok(ProxySetting::Direct);
+    }
+    // What was written is not repeated: it may hold a password.
+    let proxy = text.parse().map(ProxySetting::Named);
+    proxy.map_err(|problem: ParseProxyError| format!("is neither `none` nor a proxy: {problem}"))
 }
 
 fn transport(text: &str) -> Result<Option<Transport>, String> {

@@ -165,6 +165,7 @@ impl Figures {
                 refused: counts.refused,
                 failed: counts.failed,
                 timed_out: counts.timed_out,
+                proxied: counts.proxied,
             })
         };
         control::Message::AgentFigures(AgentFigures {

@@ -20,6 +20,7 @@ pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dialling;
 pub mod docker;
 pub mod enrol;
 pub mod figures;
@@ -28,6 +29,7 @@ pub mod gateways;
 pub mod host;
 pub mod identity;
 pub mod judge;
+pub mod known_networks;
 pub mod log;
 #[path = "../../packaging/manual.rs"]
 pub mod manual;

@@ -46,7 +46,7 @@ fn start(arguments: RunArgs) -> ExitCode {
         variable: env::var_os(TOKEN_VARIABLE),
         file: settings.token_file.clone(),
     };
-    match run::run(settings, sources) {
+    match run::run(settings, sources, &environment) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

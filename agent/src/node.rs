@@ -8,7 +8,6 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use thiserror::Error;
@@ -18,18 +17,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tunnel::{Notifier, World};
-use wire::{id::InstanceId, key::Secret, token::EnrolToken, transport::Transport};
+use wire::{id::InstanceId, key::Secret, token::EnrolToken};
 
 use crate::{
     audit::Audit,
+    dialling::Dialling,
     docker::{Health, Watcher},
     enrol::{self, Start, StartError},
     figures::Figures,
     gateways::Gateways,
     host::{Host, Vitals},
     identity::{self, IdentityError},
+    known_networks::KnownNetworks,
     nudge::Nudges,
     policy_file::PolicyInForce,
+    report::Passed,
     sandbox::Told,
     state_dir::StateDir,
     status::Board,
@@ -79,10 +81,8 @@ pub struct Parts {
     pub state: StateDir,
     /// Who this agent is; see [`begin`].
     pub start: Start,
-    /// The only transport to dial with, or every one.
-    pub transport: Option<Transport>,
-    /// How long a session waits for another connection, if the relay agrees.
-    pub resume_window: Duration,
+    /// How the relay is dialled.
+    pub dialling: Dialling,
     /// The Docker Engine's socket.
     pub docker_socket: PathBuf,
     /// What the vendor may reach.
@@ -120,8 +120,7 @@ impl Node {
             world,
             state,
             start,
-            transport,
-            resume_window,
+            dialling,
             docker_socket,
             policy,
             policy_path,
@@ -150,6 +149,7 @@ impl Node {
             host,
             vitals,
             sandbox,
+            way: Passed::default(),
             docker,
             ask_docker: watcher.ask.clone(),
             policy,
@@ -158,13 +158,13 @@ impl Node {
             pulse: notifier.pulse(),
             notifier,
             instance: InstanceId::from_bytes(world.random()),
+            known: KnownNetworks::load(&state),
             world,
             state,
             identity: start.identity,
             secret: start.secret,
             spare: start.spare,
-            transport,
-            resume_window,
+            dialling,
             kept: None,
             upgrade: Upgrade::default(),
             board: Board::new(first),

@@ -1,5 +1,6 @@
 //! What the agent tells the relay about itself and its host.
 
+use tunnel::{Dialled, dial::proxy::Proxy};
 use wire::message::{self, AgentReport, control};
 
 use crate::{docker::Health, host::Host, policy_file::PolicyInForce, sandbox::Told};
@@ -12,11 +13,34 @@ const TARGETS_MAX: usize = 60;
 /// Bytes of the other rules that a report has: those of a policy that a person wrote.
 const RULES_BYTES_MAX: usize = 8 * 1024;
 
+/// Most bytes of an issuer that are told: a stranger has written it.
+const ISSUER_BYTES_MAX: usize = 512;
+
+/// What a session passes on its way to the relay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// The proxy, without its login; empty: none.
+    proxy: String,
+    /// Who intercepts TLS; empty: nobody.
+    intercepted_by: String,
+}
+
+impl Passed {
+    /// Of a session that was dialled.
+    pub fn of(dialled: &Dialled) -> Self {
+        let issuer = dialled.intercepted_by.as_deref().unwrap_or_default();
+        let proxy = dialled.way.proxy.as_ref();
+        Self {
+            proxy: proxy.map(Proxy::to_string).unwrap_or_default(),
+            intercepted_by: issuer[..issuer.floor_char_boundary(ISSUER_BYTES_MAX)].to_owned(),
+        }
+    }
+}
+
 /// A report as a control message. `resident_bytes` is of the process.
 pub fn compose(
-    host: &Host,
-    sandbox: &Told,
-    resident_bytes: u64,
+    (host, sandbox, resident_bytes): (&Host, &Told, u64),
+    way: &Passed,
     docker: &Health,
     in_force: &PolicyInForce,
 ) -> control::Message {
@@ -48,6 +72,8 @@ pub fn compose(
                 needed: fence.is_needed(),
             })
             .collect(),
+        proxy: way.proxy.clone(),
+        intercepted_by: way.intercepted_by.clone(),
     })
 }
 
@@ -102,20 +128,28 @@ mod tests {
             kernel: long.clone(),
         };
 
+        let way = Passed {
+            proxy: long.clone(),
+            intercepted_by: "x".repeat(ISSUER_BYTES_MAX),
+        };
+
         let message = compose(
-            &host,
-            &Told {
-                words: long.clone(),
-                fences: vec![
-                    Fence {
-                        name: "x".repeat(20),
-                        in_force: false,
-                        detail: "x".repeat(100),
-                    };
-                    14
-                ],
-            },
-            u64::MAX,
+            (
+                &host,
+                &Told {
+                    words: long.clone(),
+                    fences: vec![
+                        Fence {
+                            name: "x".repeat(20),
+                            in_force: false,
+                            detail: "x".repeat(100),
+                        };
+                        14
+                    ],
+                },
+                u64::MAX,
+            ),
+            &way,
             &Health::Missing {
                 advice: long.clone(),
             },

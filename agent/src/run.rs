@@ -4,7 +4,7 @@
 //! then the runtime and its threads: a thread that starts before the fence would
 //! stand outside of it.
 
-use std::{io, os::fd::OwnedFd, sync::Arc};
+use std::{ffi::OsString, io, os::fd::OwnedFd, sync::Arc};
 
 use thiserror::Error;
 use tokio::{
@@ -18,6 +18,7 @@ use wire::limits::CLOSE_TIMEOUT;
 use crate::{
     audit::{self, AUDIT_FILE},
     config::Settings,
+    dialling::{Dialling, DiallingError},
     enrol::Start,
     gateways::Gateways,
     host::{Host, Vitals},
@@ -48,6 +49,9 @@ pub enum RunError {
     /// The policy is not usable.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
+    /// Something about the way to the relay must be corrected.
+    #[error(transparent)]
+    Dialling(#[from] DiallingError),
     /// The kernel enforces less than is required.
     #[error(transparent)]
     Sandbox(#[from] NotEnforced),
@@ -66,6 +70,7 @@ impl RunError {
         match self {
             Self::Begin(BeginError::Start(_))
             | Self::Policy(_)
+            | Self::Dialling(_)
             | Self::Sandbox(_)
             | Self::TokenRefused(_) => 78,
             Self::StateDir(_) | Self::Begin(BeginError::Identity(_)) | Self::System(_) => 74,
@@ -77,6 +82,7 @@ impl RunError {
 struct Prepared {
     world: World,
     settings: Settings,
+    dialling: Dialling,
     state: StateDir,
     start: Start,
     policy: PolicyFile,
@@ -90,11 +96,16 @@ struct Prepared {
 /// # Errors
 ///
 /// See [`RunError`].
-pub fn run(mut settings: Settings, token: TokenSources) -> Result<(), RunError> {
+pub fn run(
+    mut settings: Settings,
+    token: TokenSources,
+    environment: &[(OsString, OsString)],
+) -> Result<(), RunError> {
     tunnel::install_crypto_provider();
     let state = StateDir::open(&settings.state_dir)?;
     settings.state_dir = state.path().to_owned();
     let policy = PolicyFile::open(settings.policy.clone())?;
+    let dialling = Dialling::of(&settings, environment)?;
     let world = World::real();
     let start = node::begin(&world, &state, token.read())?;
     let notifier = Notifier::from_environment()?;
@@ -113,6 +124,7 @@ pub fn run(mut settings: Settings, token: TokenSources) -> Result<(), RunError> 
     runtime.block_on(serve(Prepared {
         world,
         settings,
+        dialling,
         state,
         start,
         policy,
@@ -126,6 +138,7 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
     let Prepared {
         world,
         settings,
+        dialling,
         state,
         start,
         policy,
@@ -143,8 +156,7 @@ async fn serve(prepared: Prepared) -> Result<(), RunError> {
         world,
         state,
         start,
-        transport: settings.transport,
-        resume_window: settings.resume_window,
+        dialling,
         docker_socket: settings.docker_socket,
         policy: policy.subscribe(),
         policy_path: settings.policy.path().to_owned(),

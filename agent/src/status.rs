@@ -71,6 +71,10 @@ pub struct Status {
     pub session_id: Option<String>,
     /// The transport of the session.
     pub transport: Option<String>,
+    /// The proxy that the session goes through, without its login.
+    pub proxy: Option<String>,
+    /// Who intercepts TLS on the way, and is allowed to: the certificate's issuer.
+    pub intercepted_by: Option<String>,
     /// The session's round trip.
     pub rtt_ms: Option<f64>,
     /// When the session was opened.

@@ -20,8 +20,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    Closed, Credential, DialError, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session,
-    TransportChoice, Trust, World,
+    Closed, Credential, DialError, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session, World,
+    dial::proxy::Proxy,
 };
 use wire::{
     backoff::Backoff,
@@ -32,19 +32,20 @@ use wire::{
     limits::CLOSE_TIMEOUT,
     message::control,
     token::EnrolToken,
-    transport::Transport,
 };
 
 use crate::{
     clock,
+    dialling::Dialling,
     docker::Health,
     enrol::{self, address_text},
     figures::{Figures, Telling},
     host::{Host, Vitals},
     identity::{self, Identity, Stage},
+    known_networks::KnownNetworks,
     nudge::{Nudge, Nudges},
     policy_file::PolicyInForce,
-    report,
+    report::{self, Passed},
     sandbox::Told,
     state_dir::StateDir,
     status::{Board, LastError, State},
@@ -57,6 +58,7 @@ mod bulk;
 mod ended;
 mod show;
 mod upgrade;
+mod way;
 
 pub use upgrade::Upgrade;
 
@@ -66,6 +68,10 @@ use ended::Ended;
 
 /// How often the figures of a session go to the status.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
+
+/// After so many failures in a row, the next attempt is made as if nothing were known of
+/// the network.
+const IN_DOUBT_AFTER: u32 = 3;
 
 /// Within this the process has ended once it is told to: the farewell, and three groups
 /// of tasks, each of which has `CLOSE_TIMEOUT`.
@@ -92,14 +98,14 @@ pub struct Supervisor {
     pub secret: Option<Secret>,
     /// See [`enrol::Start::spare`].
     pub spare: Option<EnrolToken>,
-    /// The only transport to dial with, or every one.
-    pub transport: Option<Transport>,
-    /// How long a session waits for another connection, if the relay agrees.
-    pub resume_window: Duration,
     /// The session that waits for one.
     pub kept: Option<Session>,
     /// When a better transport is tried.
     pub upgrade: Upgrade,
+    /// How the relay is dialled.
+    pub dialling: Dialling,
+    /// What led to it before.
+    pub known: KnownNetworks,
     /// This run of the process.
     pub instance: InstanceId,
     /// What a person can see.
@@ -137,6 +143,8 @@ pub struct Facts {
     pub vitals: Vitals,
     /// What the kernel enforces.
     pub sandbox: Told,
+    /// What the session passes.
+    pub way: Passed,
     /// The Docker Engine, as it changes.
     pub docker: watch::Receiver<Health>,
     /// Has the Engine asked at once.
@@ -230,7 +238,15 @@ impl Supervisor {
     /// Dials and, where that works, serves the session to its end. `None`: told to stop.
     async fn attempt(&mut self, backoff: &mut Backoff, window: &mut Duration) -> Option<Ended> {
         self.drop_what_is_over();
-        let options = self.options();
+        // What has failed so often is forgotten for once: the network may have changed.
+        let prefer = match backoff.attempt() {
+            0..IN_DOUBT_AFTER => self.preference(),
+            _ => None,
+        };
+        let options = DialOptions {
+            prefer,
+            ..self.options()
+        };
         let credential = self.credential();
         // Bounded: each route has its timeout, and the next one begins beside it.
         self.notifier.alive();
@@ -251,6 +267,7 @@ impl Supervisor {
         *window = dialled.welcome.reconnect_window;
         self.take_over(&dialled);
         self.welcome(&dialled);
+        self.remember(&dialled);
         let session = dialled.session.clone();
         let served = self.serve(dialled, window).await;
         let now = self.world.clock.now();
@@ -302,21 +319,6 @@ impl Supervisor {
         }
     }
 
-    fn options(&self) -> DialOptions {
-        DialOptions {
-            addresses: self.identity.addresses.clone(),
-            transports: self
-                .transport
-                .map_or(TransportChoice::Auto, TransportChoice::Only),
-            trust: Trust::Identity(self.identity.relay_identity),
-            software: report::SOFTWARE.to_owned(),
-            instance: self.instance,
-            resume_window: self.resume_window,
-            resume: self.kept.clone(),
-            hold: Duration::ZERO,
-        }
-    }
-
     fn credential(&self) -> Credential {
         let key = KeyPair::from_seed(&self.identity.seed);
         let start_counter = self.identity.start_counter;
@@ -337,13 +339,15 @@ impl Supervisor {
 
     /// Takes note of what the relay's welcome says.
     fn welcome(&mut self, dialled: &Dialled) {
+        self.facts.way = Passed::of(dialled);
         let Dialled {
             welcome,
-            transport,
-            address,
+            way,
             remote,
+            intercepted_by,
             ..
         } = dialled;
+        let (transport, proxy) = (way.transport, way.proxy.as_ref().map(Proxy::to_string));
         if let (Stage::Enrolling, Some(agent_id)) = (self.identity.stage, welcome.agent_id) {
             self.identity.stage = Stage::Enrolled(agent_id);
             self.identity.environment.clone_from(&welcome.environment);
@@ -365,8 +369,10 @@ impl Supervisor {
             status.session_id = Some(welcome.session_id.to_string());
             status.agent_id = agent_id;
             status.environment.clone_from(&welcome.environment);
-            status.relay_address = address_text(std::slice::from_ref(address));
+            status.relay_address = address_text(std::slice::from_ref(&way.address));
             status.transport = Some(transport.as_str().to_owned());
+            status.proxy.clone_from(&proxy);
+            status.intercepted_by.clone_from(intercepted_by);
             status.connected_since = Some(now);
             status.last_heard = status.connected_since;
             status.next_attempt_at = None;
@@ -374,10 +380,16 @@ impl Supervisor {
         });
         // Last, so that whoever reads it finds everything above on the disk.
         tracing::info!(
-            session_id = %welcome.session_id, transport = %transport.as_str(),
+            session_id = %welcome.session_id, transport = %transport.as_str(), proxy,
             environment = welcome.environment, epoch = ?welcome.epoch,
             "{}", if dialled.is_resumed { "session resumed" } else { "session opened" }
         );
+        if let Some(issuer) = intercepted_by {
+            tracing::warn!(
+                issuer,
+                "TLS is intercepted on the way, as interception_ca allows: the session is inside a TLS of its own"
+            );
+        }
         self.nudges.lead_to(remote.ip());
         tracing::debug!(%remote, "relay");
     }
@@ -476,9 +488,11 @@ impl Supervisor {
             host,
             vitals,
             sandbox,
+            way,
             ..
         } = &self.facts;
-        let message = report::compose(host, sandbox, vitals.resident_bytes(), &docker, &policy);
+        let size = vitals.resident_bytes();
+        let message = report::compose((host, sandbox, size), way, &docker, &policy);
         // A session that ends under the report gets the next one when it is back.
         session.send_control(message);
     }

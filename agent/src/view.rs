@@ -63,6 +63,8 @@ pub fn first(identity: &Identity, sandbox: &Told, policy: &PolicyInForce, path: 
         relay_address: address_text(&identity.addresses),
         session_id: None,
         transport: None,
+        proxy: None,
+        intercepted_by: None,
         rtt_ms: None,
         connected_since: None,
         last_heard: None,

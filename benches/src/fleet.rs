@@ -305,15 +305,11 @@ fn options(
     transport: Transport,
     instance: &InstanceId,
 ) -> DialOptions {
+    let who = ("sternline-agent/0.1.0".into(), *instance);
     DialOptions {
-        addresses,
         transports: TransportChoice::Only(transport),
-        trust: Trust::Identity(identity),
-        software: "sternline-agent/0.1.0".into(),
-        instance: *instance,
         resume_window: wire::limits::RESUME_WINDOW,
-        resume: None,
-        hold: std::time::Duration::ZERO,
+        ..DialOptions::new(addresses, Trust::Identity(identity), who)
     }
 }
 

@@ -10,6 +10,7 @@ mod authority;
 mod connect;
 mod http;
 mod portal;
+mod setting;
 mod socks5;
 mod through;
 
@@ -26,6 +27,7 @@ use tunnel::{
 use self::authority::Authority;
 #[cfg(target_os = "linux")]
 pub(crate) use self::authority::pem as authority_pem;
+pub use self::setting::Setting;
 
 /// The most connections that a proxy has at once; others wait to be accepted. Thrice the
 /// largest fleet that is run through one.
@@ -125,6 +127,11 @@ impl Proxy {
             world,
             is_captive: Box::new(is_captive),
         })
+    }
+
+    /// The certificate (DER) of the CA that it signs with, where it intercepts TLS.
+    pub fn authority(&self) -> Option<Vec<u8>> {
+        self.interceptor.as_ref().map(Authority::certificate)
     }
 
     /// Serves whoever comes in, until the door is broken or this is dropped.

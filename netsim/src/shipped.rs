@@ -29,6 +29,8 @@ pub const SHIPPED: &[(&str, &str)] = &[
     shipped!("vpn-killswitch"),
     shipped!("pmtu-blackhole-1280"),
     shipped!("tls-inspection"),
+    shipped!("tls-inspection-allowed"),
+    shipped!("large-hello-swallowed"),
     shipped!("connect-proxy-basic"),
     shipped!("connect-proxy-443-only"),
     shipped!("proxy-cuts-every-60s"),

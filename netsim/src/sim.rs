@@ -82,6 +82,8 @@ struct State {
     /// By how much wall clocks are wrong, in nanoseconds.
     skews: BTreeMap<NodeId, i64>,
     deeds: VecDeque<HostDeed>,
+    /// Certificates (DER) of those who intercept TLS, by the proxy's name.
+    authorities: BTreeMap<Name, Vec<u8>>,
     /// The present moment, and how much has happened in it.
     steps: (Instant, u64),
 }
@@ -140,6 +142,7 @@ impl Sim {
                 wakers: BTreeMap::new(),
                 asleep: BTreeSet::new(),
                 deeds: VecDeque::new(),
+                authorities: BTreeMap::new(),
                 steps: (Instant::START, 0),
             }),
             kick: Notify::new(),
@@ -241,6 +244,11 @@ impl Sim {
             word,
             detail: detail.to_owned(),
         });
+    }
+
+    /// The certificate (DER) of whoever intercepts TLS at a proxy.
+    pub fn authority(&self, proxy: &Name) -> Option<Vec<u8>> {
+        self.state().authorities.get(proxy).cloned()
     }
 
     /// Looks at the network.

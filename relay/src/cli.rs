@@ -51,6 +51,10 @@ pub struct Global {
     /// CA certificate (PEM) that vouches for the relay [default: the system's CAs]
     #[arg(long, global = true, env = "STERNLINE_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// The proxy to reach the relay through, http://, https:// or socks5://HOST:PORT, or
+    /// none [default: HTTPS_PROXY or ALL_PROXY, less NO_PROXY]
+    #[arg(long, global = true, value_name = "URL")]
+    pub proxy: Option<String>,
     /// Data directory of the relay [default: /var/lib/sternline-relay]
     #[arg(
         long,
@@ -151,7 +155,9 @@ async fn dispatch(command: Command, global: &Global, format: Format) -> Result<E
         health::run(global).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let access = discover::discover(global, std::env::var("STERNLINE_API_TOKEN").ok())?;
+    let api_token = std::env::var("STERNLINE_API_TOKEN").ok();
+    let variables: Vec<_> = std::env::vars_os().collect();
+    let access = discover::discover(global, api_token, &variables)?;
     let client = || Client::new(&access);
     match command {
         Command::Docker(args) => return docker::run(args, &access, format).await,

@@ -29,6 +29,7 @@ pub mod session;
 
 pub mod listener;
 pub mod tunnel_path;
+pub mod upgrade;
 
 pub mod http;
 

@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use tunnel::{
     handshake::Connection,
-    websocket::{self, TUNNEL_PATH},
+    websocket::{self, Purpose},
     world::{AsyncUdpSocket, BoxIo, Listen},
 };
-use wire::{handshake::EXPORTER_LABEL, limits::HANDSHAKE_TIMEOUT, transport::Transport};
+use wire::{limits::HANDSHAKE_TIMEOUT, transport::Transport};
 
 use crate::{
     admission::{Door as Gateway, Verdict},
@@ -31,6 +31,7 @@ use crate::{
     metrics::Doorway,
     session::{Sessions, Stay, Visit},
     tunnel_path::{self, ForOperators, RemoteAddr, TlsExporter},
+    upgrade::{self, accept_tls, under_deadline},
 };
 
 /// Serves WebSockets on the tunnel's TCP port until told to stop. Sessions that are
@@ -65,14 +66,10 @@ pub async fn run_tunnel_tcp(
                 let (tls, exporter) = accept_tls(&acceptor, tcp)
                     .await
                     .map_err(|error| ("tls_error", error))?;
-                let websocket = websocket::accept(tls)
+                let asked = websocket::accept(tls)
                     .await
                     .map_err(|error| ("not_websocket", error))?;
-                Ok(Connection::over_websocket(
-                    websocket,
-                    exporter.0,
-                    Transport::Ws,
-                ))
+                upgrade::enter(&acceptor, asked, (exporter, Transport::Ws)).await
             };
             let connection = under_deadline(&guests, remote, switch).await?;
             guests.shake_hands(connection, visit, permit).await
@@ -192,8 +189,9 @@ pub async fn run_https(
                     sessions: guests,
                     router,
                     remote: RemoteAddr(remote),
-                    exporter,
+                    exporter: TlsExporter(exporter),
                     for_operators: ForOperators(verdict == Verdict::AdmitOperator),
+                    acceptor,
                 };
                 door.serve(tls, &stop).await;
             }
@@ -209,6 +207,8 @@ struct Door {
     remote: RemoteAddr,
     exporter: TlsExporter,
     for_operators: ForOperators,
+    /// For a TLS inside of this one.
+    acceptor: TlsAcceptor,
 }
 
 impl Door {
@@ -219,16 +219,17 @@ impl Door {
             remote,
             exporter,
             for_operators,
+            acceptor,
         } = self;
         let counted = Arc::clone(&sessions);
         let router = TowerToHyperService::new(router);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let (sessions, router) = (Arc::clone(&sessions), router.clone());
+            let acceptor = acceptor.clone();
             async move {
-                if request.uri().path() == TUNNEL_PATH {
-                    let answer =
-                        tunnel_path::answer(&sessions, request, remote, exporter, for_operators);
-                    return Ok(answer);
+                if Purpose::of_path(request.uri().path()).is_some() {
+                    let from = (remote, exporter, for_operators);
+                    return Ok(tunnel_path::answer(&sessions, request, from, acceptor));
                 }
                 request.extensions_mut().insert(remote);
                 request.extensions_mut().insert(exporter);
@@ -301,36 +302,6 @@ fn permit(sessions: &Sessions, permits: &Arc<Semaphore>) -> Option<OwnedSemaphor
         sessions.metrics().refused("too_many_connections");
     }
     permit
-}
-
-async fn accept_tls(
-    acceptor: &TlsAcceptor,
-    tcp: BoxIo,
-) -> io::Result<(TlsStream<BoxIo>, TlsExporter)> {
-    let tls = acceptor.accept(tcp).await?;
-    let exporter = tls
-        .get_ref()
-        .1
-        .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
-        .map_err(io::Error::other)?;
-    Ok((tls, TlsExporter(exporter)))
-}
-
-/// What a transport comes to in time; otherwise it is dropped, and counted.
-async fn under_deadline<T>(
-    sessions: &Sessions,
-    remote: SocketAddr,
-    transport: impl Future<Output = Result<T, (&'static str, io::Error)>>,
-) -> Option<T> {
-    let (reason, error) = match tokio::time::timeout(HANDSHAKE_TIMEOUT, transport).await {
-        Ok(Ok(done)) => return Some(done),
-        Ok(Err(failed)) => failed,
-        Err(_) => ("handshake_timeout", io::ErrorKind::TimedOut.into()),
-    };
-    sessions.gate().finished();
-    sessions.metrics().refused(reason);
-    debug!(%remote, reason, %error, "connection dropped");
-    None
 }
 
 /// Somebody who has just come by one of the tunnel's own ports.

@@ -77,6 +77,8 @@ pub struct AgentFacts {
     pub remote: SocketAddr,
     /// Program and version.
     pub software: String,
+    /// Somebody on its side ends the TLS around the session's.
+    pub is_intercepted: bool,
 }
 
 /// An agent's session that is live at this moment.
@@ -269,12 +271,18 @@ impl Registry {
     }
 
     /// An agent's session goes on over another connection, from this address.
-    pub fn note_resumed(&self, environment: EnvironmentId, session: &Session, remote: SocketAddr) {
+    pub fn note_resumed(
+        &self,
+        environment: EnvironmentId,
+        session: &Session,
+        (remote, is_intercepted): (SocketAddr, bool),
+    ) {
         let mut live = self.live();
         if let Some(agent) = live.agents.get_mut(&environment)
             && agent.session.id() == session.id()
         {
             agent.facts.remote = remote;
+            agent.facts.is_intercepted = is_intercepted;
             self.metrics
                 .session_moved(&mut agent.guard, session.transport(), Role::Agent);
         }
@@ -431,6 +439,7 @@ impl Presence for Registry {
             last_heard_ago: now.saturating_duration_since(stats.last_heard),
             remote: agent.facts.remote,
             software: agent.facts.software.clone(),
+            is_intercepted: agent.facts.is_intercepted,
             epoch: agent.facts.epoch,
             streams_open: stats.streams_open,
             bytes_sent: stats.bytes_sent,

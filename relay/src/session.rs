@@ -283,7 +283,7 @@ impl Sessions {
                 return Err(Failed::Refused(code));
             }
         };
-        let transport = connection.transport();
+        let (transport, is_intercepted) = (connection.transport(), connection.is_intercepted());
         let welcome = self.welcome(&guest, transport, &received.hello);
         let broken = |error: std::io::Error| Failed::Broken(error.to_string());
         match &guest {
@@ -301,7 +301,8 @@ impl Sessions {
             Guest::Returning(agent, live) => {
                 let is_move = live.session.is_connected();
                 self.welcome_back(connection, live, &welcome).await?;
-                self.note_returned(agent, live, visit.remote, is_move);
+                let from = (visit.remote, is_intercepted);
+                self.note_returned(agent, live, from, is_move);
                 return Ok(None);
             }
             Guest::Agent(_) | Guest::Operator(_) => {}
@@ -316,6 +317,7 @@ impl Sessions {
             guest,
             epoch: welcome.epoch,
             software: received.hello.software,
+            is_intercepted,
         }))
     }
 
@@ -394,14 +396,20 @@ impl Sessions {
     }
 
     /// A session goes on over another connection.
-    fn note_returned(&self, agent: &Admitted, live: &LiveAgent, remote: SocketAddr, is_move: bool) {
+    fn note_returned(
+        &self,
+        agent: &Admitted,
+        live: &LiveAgent,
+        from: (SocketAddr, bool),
+        is_move: bool,
+    ) {
         let session = &live.session;
         if is_move {
             // A loss is counted by who waited.
             self.parts.metrics.resume(Resumed::Moved);
         }
         let registry = &self.parts.registry;
-        registry.note_resumed(agent.environment_id, session, remote);
+        registry.note_resumed(agent.environment_id, session, from);
         info!(
             environment = agent.environment, transport = %session.transport(), %is_move,
             session_id = %session.id(), epoch = %live.epoch, "agent's session goes on"
@@ -456,6 +464,7 @@ impl Sessions {
             guest,
             epoch,
             software,
+            is_intercepted,
         } = arrival;
         let transport = session.transport();
         match guest {
@@ -463,12 +472,16 @@ impl Sessions {
             Guest::BulkLane(..) | Guest::Returning(..) => {}
             Guest::Agent(agent) => {
                 let guard = self.parts.metrics.session_opened(transport, Role::Agent);
+                if is_intercepted {
+                    self.parts.metrics.session_intercepted(transport);
+                }
                 let facts = AgentFacts {
                     environment: agent.environment_id,
                     agent: agent.agent_id,
                     epoch,
                     remote,
                     software,
+                    is_intercepted,
                 };
                 let registered = self.parts.registry.register_agent(&session, facts, guard);
                 let Some(registration) = registered else {
@@ -522,6 +535,7 @@ struct Arrival {
     guest: Guest,
     epoch: Epoch,
     software: String,
+    is_intercepted: bool,
 }
 
 /// Why a connection did not become a session.

@@ -9,11 +9,14 @@ use axum::{
 };
 use hyper::{Request, body::Incoming};
 use tokio::time::Instant;
-use tracing::debug;
-use tunnel::{handshake::Connection, websocket};
+use tokio_rustls::TlsAcceptor;
+use tunnel::websocket;
 use wire::transport::Transport;
 
-use crate::session::{Sessions, Visit};
+use crate::{
+    session::{Sessions, Visit},
+    upgrade::{self, in_time},
+};
 
 /// The TLS exporter of the connection that a request came on; in its extensions.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +35,14 @@ pub struct ForOperators(pub bool);
 pub fn answer(
     sessions: &Arc<Sessions>,
     mut request: Request<Incoming>,
-    RemoteAddr(remote): RemoteAddr,
-    TlsExporter(exporter): TlsExporter,
-    ForOperators(is_for_operators): ForOperators,
+    (RemoteAddr(remote), TlsExporter(exporter), ForOperators(is_for_operators)): (
+        RemoteAddr,
+        TlsExporter,
+        ForOperators,
+    ),
+    acceptor: TlsAcceptor,
 ) -> Response<Body> {
-    let response = match websocket::upgrade_response(&request) {
+    let (response, purpose) = match websocket::upgrade_response(&request) {
         Ok(response) => response,
         Err(status) => {
             sessions.metrics().refused("not_websocket");
@@ -58,18 +64,15 @@ pub fn answer(
             accepted_at: Instant::now().into_std(),
             is_for_operators,
         };
-        let upgraded = upgrade.await.map_err(io::Error::other);
-        match upgraded.and_then(websocket::upgraded) {
-            Ok(websocket) => {
-                let connection = Connection::over_websocket(websocket, exporter, Transport::Ws443);
-                guests.shake_hands(connection, visit, permit).await
-            }
-            Err(error) => {
-                guests.metrics().refused("http_error");
-                debug!(%remote, %error, "connection dropped");
-                None
-            }
-        }
+        let enter = async {
+            let upgraded = upgrade.await.map_err(io::Error::other);
+            let websocket = upgraded.and_then(websocket::upgraded);
+            let websocket = websocket.map_err(|error| ("http_error", error))?;
+            let within = (exporter, Transport::Ws443);
+            upgrade::enter(&acceptor, (websocket, purpose), within).await
+        };
+        let connection = in_time(&guests, remote, enter).await?;
+        guests.shake_hands(connection, visit, permit).await
     };
     sessions.spawn_visit(Box::pin(arrive));
     response.map(|()| Body::empty())

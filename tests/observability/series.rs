@@ -68,6 +68,10 @@ const ELSEWHERE: [(&str, &str); 17] = [
         "sternline_relay_certificate_reloads_total",
         "tests::it::tls",
     ),
+    (
+        "sternline_relay_intercepted_sessions_total",
+        "netsim::sim::tests::proxies",
+    ),
     ("sternline_relay_panics_total", "relay::metrics"),
     ("sternline_relay_resumes_total", "tests::it::resume"),
     (

@@ -33,6 +33,8 @@ pub struct Connection {
     link: Link,
     exporter: Exporter,
     transport: Transport,
+    /// Somebody on the way ends the TLS around this one.
+    is_intercepted: bool,
 }
 
 #[derive(Debug)]
@@ -88,7 +90,20 @@ impl Connection {
             link,
             exporter,
             transport,
+            is_intercepted: false,
         }
+    }
+
+    /// The same, where its TLS is inside another one, which somebody on the way ends.
+    #[must_use]
+    pub fn inside_another_tls(mut self) -> Self {
+        self.is_intercepted = true;
+        self
+    }
+
+    /// Whether somebody on the way ends the TLS around this one.
+    pub const fn is_intercepted(&self) -> bool {
+        self.is_intercepted
     }
 
     /// Over QUIC that the other end dialled.
@@ -103,6 +118,7 @@ impl Connection {
             link,
             exporter,
             transport: Transport::Quic,
+            is_intercepted: false,
         })
     }
 
@@ -118,6 +134,7 @@ impl Connection {
             link,
             exporter,
             transport: Transport::Quic,
+            is_intercepted: false,
         })
     }
 

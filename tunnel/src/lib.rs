@@ -34,8 +34,8 @@ pub mod world;
 
 pub use crypto::{KeyPair, install_crypto_provider, random_bytes, sha256};
 pub use dial::{
-    Credential, DialError, DialOptions, DialTally, Dialled, TransportChoice, Trust, dial,
-    dial_bulk, dial_counting,
+    Credential, DialError, DialOptions, DialTally, Dialled, Preference, TransportChoice, Trust,
+    dial, dial_bulk, dial_counting,
 };
 pub use memory::keep_what_bulk_needs;
 pub use names::look_up_without_libraries;

@@ -10,13 +10,16 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
     time_provider::TimeProvider,
     version::TLS13,
 };
+use thiserror::Error;
+
+pub use rustls::RootCertStore;
 
 use crate::world::Clock;
 
@@ -29,6 +32,40 @@ pub const ALPN_QUIC: &[u8] = b"sternline/1";
 /// The provider with the hybrid post-quantum key exchange first.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Which keys a ClientHello offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyShares {
+    /// The hybrid post-quantum one first. The ClientHello takes two packets.
+    Hybrid,
+    /// Elliptic curves alone. The ClientHello fits one packet.
+    Classical,
+}
+
+impl KeyShares {
+    /// By whether only elliptic curves are wanted.
+    pub const fn of(is_classical: bool) -> Self {
+        match is_classical {
+            true => Self::Classical,
+            false => Self::Hybrid,
+        }
+    }
+
+    fn provider(self) -> Arc<CryptoProvider> {
+        let mut provider = aws_lc_rs::default_provider();
+        if self == Self::Classical {
+            let curves = [
+                NamedGroup::X25519,
+                NamedGroup::secp256r1,
+                NamedGroup::secp384r1,
+            ];
+            provider
+                .kx_groups
+                .retain(|group| curves.contains(&group.name()));
+        }
+        Arc::new(provider)
+    }
 }
 
 /// The time of day as TLS asks for it, by the world's clock.
@@ -89,7 +126,20 @@ pub fn identity_client(
     seen: &SeenCertificate,
     clock: &Arc<dyn Clock>,
 ) -> ClientConfig {
-    let provider = provider();
+    identity_client_with((alpn, KeyShares::Hybrid), seen, clock)
+}
+
+/// The same with these keys offered.
+///
+/// # Panics
+///
+/// Never: TLS 1.3 is what the provider is for.
+pub fn identity_client_with(
+    (alpn, shares): (&[u8], KeyShares),
+    seen: &SeenCertificate,
+    clock: &Arc<dyn Clock>,
+) -> ClientConfig {
+    let provider = shares.provider();
     let verifier = AnyCertificate {
         algorithms: provider.signature_verification_algorithms,
         seen: seen.clone(),
@@ -114,7 +164,21 @@ pub fn certificate_client(
     roots: &Arc<RootCertStore>,
     clock: &Arc<dyn Clock>,
 ) -> ClientConfig {
-    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(TimeOfDay::of(clock)))
+    certificate_client_with((alpn, KeyShares::Hybrid), roots, clock)
+}
+
+/// The same with these keys offered.
+///
+/// # Panics
+///
+/// Never: TLS 1.3 is what the provider is for.
+pub fn certificate_client_with(
+    (alpn, shares): (&[u8], KeyShares),
+    roots: &Arc<RootCertStore>,
+    clock: &Arc<dyn Clock>,
+) -> ClientConfig {
+    let (provider, time) = (shares.provider(), Arc::new(TimeOfDay::of(clock)));
+    let mut config = ClientConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3")
         .with_root_certificates(Arc::clone(roots))
@@ -132,6 +196,36 @@ pub fn system_roots() -> RootCertStore {
     }
     roots.add_parsable_certificates(loaded.certs);
     roots
+}
+
+/// A bundle of certificates that is none.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadBundle {
+    /// Not one certificate in PEM.
+    #[error("it holds no certificate in PEM")]
+    Empty,
+    /// What stands between the markers is none.
+    #[error("it holds something that is no certificate: {0}")]
+    Malformed(String),
+}
+
+/// The certificates of a PEM bundle, as those who vouch.
+///
+/// # Errors
+///
+/// See [`BadBundle`]. One that cannot be read spoils the bundle: somebody relies on it.
+pub fn roots_of_pem(pem: &[u8]) -> Result<RootCertStore, BadBundle> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let malformed = |error: &dyn std::fmt::Display| BadBundle::Malformed(error.to_string());
+        let certificate = certificate.map_err(|error| malformed(&error))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| malformed(&error))?;
+    }
+    match roots.is_empty() {
+        true => Err(BadBundle::Empty),
+        false => Ok(roots),
+    }
 }
 
 /// Takes any certificate, and checks that the other end holds its key.

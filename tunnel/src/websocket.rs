@@ -12,10 +12,7 @@ use std::{
     fmt,
     future::poll_fn,
     io::{self, IoSlice},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -43,15 +40,46 @@ use wire::session::{Pieces, PutMessage};
 use crate::world::BoxIo;
 
 mod assemble;
+mod carrier;
 mod records;
 
 pub(crate) use assemble::{Incoming, Malformed};
 
 use assemble::Assembler;
+use carrier::Carrier;
 use records::Records;
 
 /// The path under which a relay takes WebSockets, on 8000 and on 443.
 pub const TUNNEL_PATH: &str = "/tunnel";
+
+/// The path of a WebSocket whose messages are the bytes of another TLS, where somebody on
+/// the way ends the outer one.
+pub const CARRIER_PATH: &str = "/tunnel/inner";
+
+/// What a WebSocket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its messages are frames.
+    Session,
+    /// Its messages are the bytes of another TLS, inside which the session's WebSocket is.
+    Carrier,
+}
+
+impl Purpose {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Session => TUNNEL_PATH,
+            Self::Carrier => CARRIER_PATH,
+        }
+    }
+
+    /// Of the path that is asked for; `None`: another service's.
+    pub fn of_path(path: &str) -> Option<Self> {
+        [Self::Session, Self::Carrier]
+            .into_iter()
+            .find(|purpose| purpose.path() == path)
+    }
+}
 
 /// The subprotocol asked for, so that another service is told apart.
 pub const SUBPROTOCOL: &str = "sternline.v1";
@@ -107,6 +135,11 @@ impl WebSocket {
             role,
             unread,
         }
+    }
+
+    /// The bytes that its messages are, for a TLS inside.
+    pub fn into_io(self) -> BoxIo {
+        Box::new(Carrier::new(self))
     }
 
     /// Reads once from the connection, and gives `on` what is complete; false at the
@@ -264,12 +297,12 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 /// The other end does not switch, or not to our protocol.
 pub async fn connect(
     tls: ClientStream<BoxIo>,
-    host: &str,
+    (host, purpose): (&str, Purpose),
     key: [u8; KEY_BYTES],
 ) -> Result<WebSocket, WebSocketError> {
     let key = BASE64.encode(key);
     let request = Request::builder()
-        .uri(TUNNEL_PATH)
+        .uri(purpose.path())
         .header(header::HOST, host)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
@@ -318,18 +351,19 @@ pub async fn connect(
     Ok(WebSocket::new(tls, Role::Client, parts.read_buf))
 }
 
-/// The acceptor's end where nothing but the tunnel is served.
+/// The acceptor's end where nothing but the tunnel is served, and what it is for.
 ///
 /// # Errors
 ///
 /// The other end asks for something else, or breaks off.
-pub async fn accept(tls: ServerStream<BoxIo>) -> io::Result<WebSocket> {
-    let is_switched = Arc::new(AtomicBool::new(false));
-    let switched = Arc::clone(&is_switched);
+pub async fn accept(tls: ServerStream<BoxIo>) -> io::Result<(WebSocket, Purpose)> {
+    let asked = Arc::new(OnceLock::new());
+    let switched = Arc::clone(&asked);
     let service = service_fn(move |request: Request<Body>| {
         let response = match upgrade_response(&request) {
-            Ok(response) => {
-                switched.store(true, Ordering::Relaxed);
+            Ok((response, purpose)) => {
+                // hyper answers nothing more on a connection that it has switched.
+                let _first = switched.set(purpose);
                 response.map(|()| Full::<Bytes>::default())
             }
             Err(_) => {
@@ -349,34 +383,31 @@ pub async fn accept(tls: ServerStream<BoxIo>) -> io::Result<WebSocket> {
         .map_err(invalid)?;
     let parts = http.into_parts();
     let tls = parts.io.into_inner();
-    if !is_switched.load(Ordering::Relaxed) {
+    let Some(purpose) = asked.get() else {
         return Err(invalid("no request for the tunnel came"));
-    }
-    Ok(WebSocket::new(
-        TlsStream::Server(tls),
-        Role::Server,
-        parts.read_buf,
-    ))
+    };
+    let websocket = WebSocket::new(TlsStream::Server(tls), Role::Server, parts.read_buf);
+    Ok((websocket, *purpose))
 }
 
-/// Whether a request asks for the tunnel.
-fn is_tunnel(path: &str, headers: &http::HeaderMap) -> bool {
-    path == TUNNEL_PATH
-        && headers
-            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|protocol| protocol.trim() == SUBPROTOCOL)
+/// What a request asks for, if it is the tunnel.
+fn purpose(path: &str, headers: &http::HeaderMap) -> Option<Purpose> {
+    let is_ours = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|protocol| protocol.trim() == SUBPROTOCOL);
+    Purpose::of_path(path).filter(|_| is_ours)
 }
 
 /// The answer to an HTTP request for the tunnel, on a server that serves more: what
-/// to answer, after which the connection is [`upgraded`].
+/// to answer, after which the connection is [`upgraded`], and what that is for.
 ///
 /// # Errors
 ///
 /// The request asks for something else; the response says so.
-pub fn upgrade_response<B>(request: &Request<B>) -> Result<Response<()>, StatusCode> {
+pub fn upgrade_response<B>(request: &Request<B>) -> Result<(Response<()>, Purpose), StatusCode> {
     let headers = request.headers();
     let has = |name: header::HeaderName, word: &str| {
         headers
@@ -389,15 +420,15 @@ pub fn upgrade_response<B>(request: &Request<B>) -> Result<Response<()>, StatusC
             })
     };
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
-    let (Some(key), true, true, true) = (
+    let (Some(key), true, true, Some(purpose)) = (
         key,
         has(header::CONNECTION, "upgrade"),
         has(header::UPGRADE, "websocket"),
-        is_tunnel(request.uri().path(), headers),
+        purpose(request.uri().path(), headers),
     ) else {
         return Err(StatusCode::UPGRADE_REQUIRED);
     };
-    Response::builder()
+    let response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
@@ -407,7 +438,8 @@ pub fn upgrade_response<B>(request: &Request<B>) -> Result<Response<()>, StatusC
         )
         .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
         .body(())
-        .map_err(|_| StatusCode::BAD_REQUEST)
+        .map_err(|_| StatusCode::BAD_REQUEST)?;
+    Ok((response, purpose))
 }
 
 /// The acceptor's end over a connection that was upgraded, by a server that is handed

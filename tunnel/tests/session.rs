@@ -134,7 +134,7 @@ async fn relay(transport: Transport) -> (u16, tokio::task::JoinHandle<Option<Ses
             .1
             .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
             .unwrap();
-        let websocket = websocket::accept(tls).await.unwrap();
+        let (websocket, _) = websocket::accept(tls).await.unwrap();
         serve(Connection::over_websocket(
             websocket,
             exporter,
@@ -146,19 +146,15 @@ async fn relay(transport: Transport) -> (u16, tokio::task::JoinHandle<Option<Ses
 }
 
 fn options(port: u16, transport: Transport, identity: &KeyPair) -> DialOptions {
+    let addresses = vec![RelayAddress {
+        host: "127.0.0.1".into(),
+        tunnel_port: port,
+        https_port: port,
+    }];
+    let who = ("test".into(), InstanceId::from_bytes([3; 16]));
     DialOptions {
-        addresses: vec![RelayAddress {
-            host: "127.0.0.1".into(),
-            tunnel_port: port,
-            https_port: port,
-        }],
         transports: TransportChoice::Only(transport),
-        trust: Trust::Identity(identity.public()),
-        software: "test".into(),
-        instance: InstanceId::from_bytes([3; 16]),
-        resume_window: Duration::ZERO,
-        resume: None,
-        hold: Duration::ZERO,
+        ..DialOptions::new(addresses, Trust::Identity(identity.public()), who)
     }
 }
 

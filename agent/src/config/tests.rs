@@ -54,6 +54,31 @@ fn every_mistake_is_reported_at_once_with_its_place() {
 }
 
 #[test]
+fn a_proxy_s_login_is_not_taken_from_the_command_line_and_never_repeated() {
+    let url = "http://agent:s3cret@proxy:3128";
+    let (_folder, path) = written(&format!("proxy = \"{url}\"\n"));
+    let (_other, bad) = written("proxy = \"ftp://agent:s3cret@proxy\"\n");
+
+    let in_file = load(Some(&path), &[], &[]).unwrap();
+    let as_flag = load(None, &[("proxy", url.into())], &[]).unwrap_err();
+    let no_proxy = load(Some(&bad), &[], &[]).unwrap_err();
+    let none = load(Some(&path), &[("proxy", "none".into())], &[]).unwrap();
+
+    assert!(matches!(&in_file.proxy, ProxySetting::Named(proxy) if proxy.has_login()));
+    assert!(
+        as_flag.to_string().contains("proxy_login_file"),
+        "{as_flag}"
+    );
+    assert!(
+        no_proxy.to_string().contains("line 1: `proxy`"),
+        "{no_proxy}"
+    );
+    let shown = format!("{in_file:?} {as_flag} {as_flag:?} {no_proxy} {no_proxy:?}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    assert_eq!(none.proxy, ProxySetting::Direct);
+}
+
+#[test]
 fn a_named_file_that_is_missing_is_a_mistake_and_the_default_one_is_not() {
     let named = load(Some(Path::new("/nowhere/config.toml")), &[], &[]);
 

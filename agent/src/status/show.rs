@@ -230,6 +230,12 @@ fn relay_line(status: &Status, now: Timestamp) -> String {
     if let Some(transport) = &status.transport {
         line += &format!(" over {transport}");
     }
+    if let Some(proxy) = &status.proxy {
+        line += &format!(" through {proxy}");
+    }
+    if let Some(issuer) = &status.intercepted_by {
+        line += &format!(", {YELLOW}through interception by {issuer}{RESET}");
+    }
     if let Some(rtt) = status.rtt_ms {
         line += &format!(", round trip {rtt:.1} ms");
     }

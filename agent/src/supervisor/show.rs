@@ -58,6 +58,8 @@ impl Supervisor {
                 .as_ref()
                 .map_or(0, |session| session.stats().streams_open);
             status.transport = None;
+            status.proxy = None;
+            status.intercepted_by = None;
             status.rtt_ms = None;
             status.connected_since = None;
             status.last_error = Some(ended.error.clone());

@@ -98,14 +98,16 @@ impl Better {
 impl Supervisor {
     /// Whether there is a better transport than that of a connection.
     pub(super) fn can_be_better(&self, dialled: &Dialled) -> bool {
-        self.transport.is_none() && dialled.transport != Transport::ALL[0]
+        self.dialling.transport.is_none() && dialled.transport() != Transport::ALL[0]
     }
 
     /// Dials what is better than a connection, for its session.
     fn dial_better(&self, dialled: &Dialled) -> Better {
         let options = DialOptions {
-            transports: TransportChoice::Above(dialled.transport),
-            addresses: vec![dialled.address.clone()],
+            transports: TransportChoice::Above(dialled.transport()),
+            addresses: vec![dialled.way.address.clone()],
+            // The keys that the network lets pass.
+            prefer: Some(dialled.preference()),
             resume: Some(dialled.session.clone()),
             hold: HOLD,
             ..self.options()
@@ -133,6 +135,7 @@ impl Supervisor {
             Ok(moved) => {
                 *better = self.upgrade.note_moved(now);
                 self.welcome(&moved);
+                self.remember(&moved);
                 // What was under way to the relay is lost with the former connection.
                 self.report(&moved.session);
                 Some(*moved)

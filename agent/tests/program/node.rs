@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use agent::{
     audit::{self, Event, Kept},
+    dialling::Dialling,
     gateways::Gateways,
     host::{Host, Vitals},
     node::{self, Node, Parts},
@@ -40,8 +41,10 @@ fn parts(world: World, state: &StateDir, token: Option<EnrolToken>) -> (Parts, K
         world,
         state: state.clone(),
         start,
-        resume_window: wire::limits::RESUME_WINDOW,
-        transport: Some(Transport::Ws),
+        dialling: Dialling {
+            transport: Some(Transport::Ws),
+            ..Dialling::default()
+        },
         docker_socket: "/docker.sock".into(),
         policy: PolicyInForce::for_ever(Policy::default()),
         policy_path: "/policy.toml".into(),

@@ -144,7 +144,7 @@ async fn connection(acceptor: &TlsAcceptor, tcp: TcpStream) -> Connection {
         .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
         .unwrap();
     Connection::over_websocket(
-        websocket::accept(tls).await.unwrap(),
+        websocket::accept(tls).await.unwrap().0,
         exporter,
         Transport::Ws,
     )

@@ -17,6 +17,7 @@ use super::{
     host::{Host, spawn_logged},
     sandbox,
 };
+use crate::proxy::Setting;
 
 /// Names the folder of the programs.
 pub const PROGRAMS_VARIABLE: &str = "STERNLINE_PROGRAMS";
@@ -147,13 +148,21 @@ impl Program {
         programs: &Programs,
         host: Arc<Host>,
         token: &str,
-        setup: &AgentSetup,
+        (setup, proxy): (&AgentSetup, Option<&Setting>),
     ) -> io::Result<Self> {
         let path = |name: &str| host.folder().join(name);
         let socket = docker_socket(&host);
         fs::write(path("token"), token)?;
         fs::write(path("policy.toml"), &setup.policy)?;
-        let config = format!("docker_socket = {socket:?}\n{}", setup.config);
+        let mut config = format!("docker_socket = {socket:?}\n{}", setup.config);
+        if let Some(Setting { url, login }) = proxy {
+            config += &format!("proxy = {url:?}\n");
+            if let Some(login) = login {
+                let file = path("proxy-login");
+                fs::write(&file, login)?;
+                config += &format!("proxy_login_file = {file:?}\n");
+            }
+        }
         fs::write(path("agent.toml"), config)?;
         let arguments = [
             "run".into(),

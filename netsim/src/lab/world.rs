@@ -38,7 +38,7 @@ use super::{
     tools,
     watch::{Listener, Watch},
 };
-use crate::capture;
+use crate::{capture, proxy::Setting};
 
 /// How a lab is run.
 #[derive(Default)]
@@ -442,8 +442,10 @@ fn enrolled(
     }
     if let Some(relay) = real.relays.first().cloned() {
         for host in agents {
+            let model = host_of(scenario, topology, host.node);
+            let proxy = model.and_then(|(model, _)| Setting::of(scenario, model));
             let agent = enrolment(programs, relay.host(), host.name.as_str())
-                .and_then(|token| Program::agent(programs, host, &token, setup))
+                .and_then(|token| Program::agent(programs, host, &token, (setup, proxy.as_ref())))
                 .map_err(failed("an agent cannot be enrolled"))?;
             real.agents.push(Arc::new(agent));
         }

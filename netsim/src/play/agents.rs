@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use agent::{
     audit,
+    dialling::Dialling,
     gateways::Gateways,
     host::{Host, Vitals},
     node::{self, Node, Parts},
@@ -13,14 +14,18 @@ use agent::{
     state_dir::StateDir,
     status::{State, Status},
 };
-use netsim_core::{model::Word, term::Name, topology::NodeId};
+use netsim_core::{
+    model::Word,
+    term::Name,
+    topology::{self, NodeId},
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tunnel::{Notifier, World, process::ProcessFigures};
+use tunnel::{Notifier, World, process::ProcessFigures, tls::RootCertStore};
 use wire::token::EnrolToken;
 
 use super::ends::Ends;
-use crate::{docker, sim::Sim};
+use crate::{docker, proxy::Setting, sim::Sim};
 
 /// Where a Docker Engine listens; on a simulated host there is a model of one.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
@@ -40,6 +45,7 @@ pub(super) struct AgentHost {
     /// Survives crashes, as a disk does.
     state: StateDir,
     token: Option<EnrolToken>,
+    dialling: Dialling,
     running: Option<Process>,
 }
 
@@ -60,6 +66,7 @@ impl AgentHost {
             node,
             state: StateDir::in_memory(),
             token: Some(token),
+            dialling: dialling(sim, node),
             running: None,
         }
     }
@@ -78,8 +85,7 @@ impl AgentHost {
             world: self.world.clone(),
             state: self.state.clone(),
             start,
-            transport: None,
-            resume_window: wire::limits::RESUME_WINDOW,
+            dialling: self.dialling.clone(),
             docker_socket: DOCKER_SOCKET.into(),
             policy: PolicyInForce::for_ever(Policy::default()),
             policy_path: PathBuf::from("/etc/sternline-agent/policy.toml"),
@@ -150,6 +156,31 @@ impl AgentHost {
 /// Whether an error is that the agent refuses whom it has found.
 pub(crate) fn is_refusal(code: &str) -> bool {
     REFUSES.contains(&code)
+}
+
+/// How the agent of a host is configured to reach its relay.
+fn dialling(sim: &Sim, node: NodeId) -> Dialling {
+    let (setting, trusts) = sim.with_network(|network| {
+        let scenario = network.scenario();
+        match network.topology().nodes[node.0] {
+            topology::Node::Host { host, .. } => {
+                let host = &scenario.hosts[host];
+                (Setting::of(scenario, host), host.trusts.clone())
+            }
+            topology::Node::Edge { .. } => (None, None),
+        }
+    });
+    let interceptor = trusts.and_then(|proxy| sim.authority(&proxy));
+    Dialling {
+        proxy: setting.and_then(|setting| setting.in_use()),
+        interceptors: interceptor.map(|certificate| {
+            let mut roots = RootCertStore::empty();
+            let added = roots.add(certificate.into());
+            added.expect("what signs is a certificate of a CA");
+            Arc::new(roots)
+        }),
+        ..Dialling::default()
+    }
 }
 
 /// When and why the agent was last refused, or has refused.

@@ -34,6 +34,11 @@ impl Authority {
         }
     }
 
+    /// Its own certificate, in DER.
+    pub(super) fn certificate(&self) -> Vec<u8> {
+        self.certificate.to_vec()
+    }
+
     /// What time it is where it signs.
     pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock

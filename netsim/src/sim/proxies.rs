@@ -35,6 +35,10 @@ pub(super) fn serve_all(sim: &Sim) -> JoinSet<()> {
             let gate = sim.clone();
             let is_captive = move || gate.state().network.is_captive(number);
             let proxy = Proxy::new(config, sim.world(node), is_captive);
+            if let Some(certificate) = proxy.authority() {
+                let name = (*config.name).clone();
+                sim.state().authorities.insert(name, certificate);
+            }
             serving.spawn(proxy.serve(door));
         }
     }

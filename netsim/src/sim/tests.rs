@@ -9,8 +9,9 @@ use tokio::{
     sync::mpsc,
 };
 use tunnel::{
-    Credential, DialError, DialOptions, Dialled, KeyPair, OpenRequest, Session, TransportChoice,
-    Trust, World, dial, handshake::Connection, websocket, world::Listen,
+    Credential, DialError, DialOptions, Dialled, KeyPair, OpenRequest, Preference, Session,
+    TransportChoice, Trust, World, dial, dial::proxy::ProxyUse, handshake::Connection, websocket,
+    world::Listen,
 };
 use wire::{
     handshake::{EXPORTER_LABEL, Welcome},
@@ -24,6 +25,7 @@ use wire::{
 use super::*;
 use crate::shipped::SHIPPED;
 
+mod dialling;
 mod proxies;
 
 fn server_tls(alpn: &[u8]) -> Arc<rustls::ServerConfig> {
@@ -95,7 +97,7 @@ fn open_doors(sim: &Sim, host: NodeId, sessions: &Sessions) {
                     let exporter = tls.get_ref().1;
                     let exporter =
                         exporter.export_keying_material([0; 32], EXPORTER_LABEL, Some(b""));
-                    let Ok(websocket) = websocket::accept(tls).await else {
+                    let Ok((websocket, _)) = websocket::accept(tls).await else {
                         return;
                     };
                     let connection =
@@ -129,6 +131,8 @@ fn open_doors(sim: &Sim, host: NodeId, sessions: &Sessions) {
 struct Site {
     sim: Sim,
     agent: World,
+    proxy: Option<ProxyUse>,
+    prefer: Option<Preference>,
     welcomed: mpsc::Receiver<Session>,
 }
 
@@ -143,24 +147,25 @@ impl Site {
         Self {
             sim,
             agent,
+            proxy: None,
+            prefer: None,
             welcomed,
         }
     }
 
     async fn dial(&self, transports: TransportChoice) -> Result<Dialled, DialError> {
+        let addresses = vec![RelayAddress {
+            host: "relay.example.com".into(),
+            tunnel_port: 8000,
+            https_port: 443,
+        }];
+        let trust = Trust::Identity(relay_key().public());
+        let who = ("test".into(), InstanceId::from_bytes(self.agent.random()));
         let options = DialOptions {
-            addresses: vec![RelayAddress {
-                host: "relay.example.com".into(),
-                tunnel_port: 8000,
-                https_port: 443,
-            }],
             transports,
-            trust: Trust::Identity(relay_key().public()),
-            software: "test".into(),
-            instance: InstanceId::from_bytes(self.agent.random()),
-            resume_window: Duration::ZERO,
-            resume: None,
-            hold: Duration::ZERO,
+            proxy: self.proxy.clone(),
+            prefer: self.prefer.clone(),
+            ..DialOptions::new(addresses, trust, who)
         };
         let credential = Credential::Known {
             agent_id: AgentId::from_bytes([4; 16]),
@@ -234,7 +239,7 @@ fn the_better_transport_wins_where_everything_is_open() {
         let answer = ask(&relay, &agent.session, b"hello").await;
 
         assert_eq!(
-            (agent.transport, &answer[..]),
+            (agent.transport(), &answer[..]),
             (Transport::Quic, &b"hello"[..])
         );
         assert!(site.sim.now() < Instant::at(Duration::from_secs(2)));
@@ -256,7 +261,7 @@ fn what_the_network_refuses_is_gone_round_in_time() {
             let (agent, relay) = site.connect(AUTO).await;
 
             let now = site.sim.now();
-            assert_eq!(agent.transport, transport, "{name}");
+            assert_eq!(agent.transport(), transport, "{name}");
             assert!(
                 now <= Instant::at(Duration::from_secs(seconds)),
                 "{name}: {now}"

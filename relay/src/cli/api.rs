@@ -51,6 +51,12 @@ pub struct Session {
     pub last_heard_ms_ago: Option<u64>,
     /// The address it comes from.
     pub remote: Option<String>,
+    /// The proxy that it goes through; none where there is none.
+    pub proxy: Option<String>,
+    /// Whether somebody on the customer's side ends the TLS around the session's own.
+    pub intercepted: bool,
+    /// Who that is.
+    pub intercepted_by: Option<String>,
     /// The agent's name and version.
     pub software: Option<String>,
     /// Fencing number.

@@ -78,18 +78,22 @@ impl Client {
             )
         };
         let tls = certificate_client(ALPN_HTTP, &access.roots, &World::real().clock);
+        // What the environment has to say about proxies is in `access` already.
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("sternline-relay/", env!("CARGO_PKG_VERSION")))
             .https_only(true)
+            .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT);
         if let Some(address) = access.connect {
-            // A proxy of the environment has no business between two processes of one host.
-            builder = builder
-                .no_proxy()
-                .resolve(&access.host, (address, access.port).into());
+            builder = builder.resolve(&access.host, (address, access.port).into());
+        }
+        let proxy = access.proxy.as_ref();
+        if let Some(proxy) = proxy.and_then(|proxy| proxy.towards(&access.host, access.port)) {
+            let proxy = reqwest::Proxy::all(proxy.url_with_login().as_str());
+            builder = builder.proxy(proxy.map_err(|error| broken(&error.without_url()))?);
         }
         let origin = Url::parse(&access.origin()).map_err(|error| broken(&error))?;
         Ok(Self {
@@ -343,6 +347,8 @@ mod tests {
             port: 8443,
             connect: None,
             roots: std::sync::Arc::new(rustls::RootCertStore::empty()),
+            proxy: None,
+            proxy_roots: std::sync::Arc::new(rustls::RootCertStore::empty()),
             api_token: Zeroizing::new("sta_x".into()),
             api_token_source: "STERNLINE_API_TOKEN".into(),
             pid: None,

@@ -4,6 +4,7 @@
 //! of a relay on the same host. Reads files; connects to nothing.
 
 use std::{
+    ffi::OsString,
     fmt, fs,
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -15,6 +16,7 @@ use reqwest::Url;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde::Deserialize;
+use tunnel::dial::proxy::{NoProxy, Proxy, ProxyUse};
 use zeroize::Zeroizing;
 
 use super::{
@@ -40,6 +42,10 @@ pub struct Access {
     pub connect: Option<IpAddr>,
     /// Who may vouch for the relay's certificate.
     pub roots: Arc<RootCertStore>,
+    /// The proxy on the way, where there is one.
+    pub proxy: Option<ProxyUse>,
+    /// Who may vouch for a proxy's certificate.
+    pub proxy_roots: Arc<RootCertStore>,
     /// The operator's credential.
     pub api_token: Zeroizing<String>,
     /// Where the credential came from, for error messages.
@@ -79,12 +85,16 @@ struct RunFile {
 }
 
 /// Finds the relay: the URL of `global` first, else the data directory. `api_token`
-/// is the value of `STERNLINE_API_TOKEN`.
+/// is the value of `STERNLINE_API_TOKEN`; a proxy may be among the variables.
 ///
 /// # Errors
 ///
 /// Says which of address, token and certificate is missing or unreadable.
-pub fn discover(global: &Global, api_token: Option<String>) -> Result<Access, Failure> {
+pub fn discover(
+    global: &Global,
+    api_token: Option<String>,
+    variables: &[(OsString, OsString)],
+) -> Result<Access, Failure> {
     let api_token = api_token.filter(|token| !token.trim().is_empty());
     match global
         .relay
@@ -92,7 +102,10 @@ pub fn discover(global: &Global, api_token: Option<String>) -> Result<Access, Fa
         .map(str::trim)
         .filter(|url| !url.is_empty())
     {
-        Some(url) => from_url(url, global, api_token),
+        Some(url) => {
+            let access = from_url(url, global, api_token)?;
+            through_proxy(access, global, variables)
+        }
         None => from_data_dir(global, api_token),
     }
 }
@@ -110,6 +123,47 @@ pub fn local_health(global: &Global) -> Result<SocketAddr, Failure> {
     )?;
     let address = local_address(run.metrics_addr.ip());
     Ok(SocketAddr::new(address, run.metrics_addr.port()))
+}
+
+/// The way to a relay elsewhere, with the proxy that is told or in the environment.
+fn through_proxy(
+    access: Access,
+    global: &Global,
+    variables: &[(OsString, OsString)],
+) -> Result<Access, Failure> {
+    let bad = |text: String| {
+        let advice = "give http://HOST:PORT, https://HOST:PORT, socks5://HOST:PORT or none; a \
+                      login belongs into HTTPS_PROXY, because a command line is visible to all";
+        Failure::new(Exit::Usage, text).advise(advice)
+    };
+    let proxy = match global.proxy.as_deref() {
+        Some("none") => None,
+        Some(told) => {
+            let proxy: Result<Proxy, _> = told.parse();
+            let proxy = proxy.map_err(|problem| bad(format!("--proxy names none: {problem}")))?;
+            if proxy.has_login() {
+                return Err(bad("--proxy takes no login".to_owned()));
+            }
+            let except = NoProxy::of_environment(variables);
+            Some(ProxyUse { proxy, except })
+        }
+        None => {
+            let found = ProxyUse::of_environment(variables);
+            found.map_err(|error| bad(error.to_string()))?
+        }
+    };
+    let is_judged = proxy
+        .as_ref()
+        .is_some_and(|on_the_way| on_the_way.proxy.is_over_tls());
+    let proxy_roots = match is_judged {
+        true => Arc::new(with_system_roots(RootCertStore::clone(&access.roots))),
+        false => Arc::clone(&access.roots),
+    };
+    Ok(Access {
+        proxy,
+        proxy_roots,
+        ..access
+    })
 }
 
 fn from_url(url: &str, global: &Global, env_token: Option<String>) -> Result<Access, Failure> {
@@ -138,6 +192,8 @@ fn from_url(url: &str, global: &Global, env_token: Option<String>) -> Result<Acc
         host,
         port,
         connect: None,
+        proxy: None,
+        proxy_roots: Arc::new(RootCertStore::empty()),
         roots: Arc::new(roots),
         api_token,
         api_token_source,
@@ -172,6 +228,9 @@ fn from_data_dir(global: &Global, env_token: Option<String>) -> Result<Access, F
         host,
         port: run.https_addr.port(),
         connect: Some(local),
+        // A proxy has no business between two processes of one host.
+        proxy: None,
+        proxy_roots: Arc::new(RootCertStore::empty()),
         roots: Arc::new(roots),
         api_token,
         api_token_source,

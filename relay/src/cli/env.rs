@@ -258,7 +258,7 @@ fn facts(environment: &Environment, now: Timestamp) -> Facts {
 
 fn add_session(facts: &mut Facts, session: &Session, now: Timestamp) {
     let known = |text: &Option<String>| text.as_deref().map(human::printable);
-    facts.add("transport", human::printable(&session.transport));
+    facts.add("transport", transport_cell(session, &known));
     facts.add_known("round trip", session.rtt_ms.map(human::round_trip));
     facts.add_known("last heard", last_heard(session));
     facts.add_known(
@@ -350,6 +350,20 @@ fn add_policy(facts: &mut Facts, session: &Session) {
         let all = [vec![words.to_owned()], broken].concat();
         facts.add_known("sandbox", Some(all.join("; ")));
     }
+}
+
+/// What carries the session, and what it passes.
+fn transport_cell(session: &Session, known: &impl Fn(&Option<String>) -> Option<String>) -> String {
+    let mut cell = human::printable(&session.transport);
+    if let Some(proxy) = known(&session.proxy) {
+        cell += &format!(" through {proxy}");
+    }
+    if session.intercepted {
+        let by = known(&session.intercepted_by);
+        let by = by.map_or_else(|| "somebody".to_owned(), |by| format!("`{by}`"));
+        cell += &format!(", through interception by {by}");
+    }
+    cell
 }
 
 fn agent_process(process: &AgentProcess) -> String {

@@ -215,21 +215,20 @@ impl Link {
         if let Some(address) = access.connect {
             world.resolver = Arc::new(Known { address });
         }
+        let addresses = vec![RelayAddress {
+            host: access.host.clone(),
+            // Never dialled: operators come in by HTTPS alone.
+            tunnel_port: access.port,
+            https_port: access.port,
+        }];
+        let software = concat!("sternline-relay/", env!("CARGO_PKG_VERSION")).to_owned();
+        let who = (software, InstanceId::from_bytes(world.random()));
         let options = DialOptions {
-            addresses: vec![RelayAddress {
-                host: access.host.clone(),
-                // Never dialled: operators come in by HTTPS alone.
-                tunnel_port: access.port,
-                https_port: access.port,
-            }],
             transports: TransportChoice::Only(Transport::Ws443),
-            trust: Trust::Certificates(access.roots.clone()),
-            software: concat!("sternline-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
-            instance: InstanceId::from_bytes(world.random()),
-            // What an operator has begun ends with its command's connection.
-            resume_window: Duration::ZERO,
-            resume: None,
-            hold: Duration::ZERO,
+            // What an operator has begun ends with its command's connection: no session waits.
+            proxy: access.proxy.clone(),
+            roots: access.proxy_roots.clone(),
+            ..DialOptions::new(addresses, Trust::Certificates(access.roots.clone()), who)
         };
         let credential = Credential::Operator {
             api_token: access.api_token.clone(),
@@ -288,6 +287,8 @@ impl Link {
             ("connect" | "timed_out", Some(pid)) => failure.advise(format!(
                 "the relay was started as process {pid}: is it still running?"
             )),
+            // The proxy, and not the relay, is the one to ask about.
+            ("proxy" | "proxy_login" | "proxy_refused", _) => failure.advise(error.advice()),
             ("tls", _) => failure
                 .advise("give the CA that vouches for the relay with --ca FILE (or STERNLINE_CA)"),
             _ => failure.advise(error.advice()),

@@ -49,13 +49,14 @@ impl Presence for Live {
         locked(&self.online)
             .contains(&environment)
             .then(|| SessionView {
-                is_connected: true,
                 transport: Transport::Quic,
                 rtt: Some(Duration::from_millis(3)),
                 connected_since: Timestamp::UNIX_EPOCH,
                 last_heard_ago: Duration::ZERO,
                 remote: "127.0.0.1:9".parse().unwrap(),
                 software: "sternline-agent/0".to_owned(),
+                is_intercepted: false,
+                is_connected: true,
                 epoch: Epoch::default(),
                 streams_open: 0,
                 bytes_sent: 0,

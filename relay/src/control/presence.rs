@@ -31,6 +31,8 @@ pub struct SessionView {
     pub remote: SocketAddr,
     /// Program and version, such as `sternline-agent/0.1.0`.
     pub software: String,
+    /// Somebody on its side ends the TLS around the session's.
+    pub is_intercepted: bool,
     /// Its fencing number.
     pub epoch: Epoch,
     /// Streams open.

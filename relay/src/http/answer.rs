@@ -92,6 +92,13 @@ pub(super) struct Session {
     remote: String,
     /// Program and version of the agent.
     software: String,
+    /// The proxy that the session goes through, as the agent tells; null where there is none.
+    proxy: Option<String>,
+    /// Whether somebody on the customer's side ends the TLS around the session's own, as the
+    /// customer allows.
+    intercepted: bool,
+    /// Who that is: the issuer of the certificate, as the agent tells.
+    intercepted_by: Option<String>,
     /// Fencing number: the newer session has the higher one.
     epoch: String,
     /// Streams open.
@@ -298,6 +305,9 @@ impl From<SessionView> for Session {
             last_heard_ms_ago: u64::try_from(last_heard_ms_ago).unwrap_or(u64::MAX),
             remote: view.remote.to_string(),
             software: view.software,
+            proxy: some(report.proxy.clone()),
+            intercepted: view.is_intercepted,
+            intercepted_by: some(report.intercepted_by.clone()),
             epoch: view.epoch.to_string(),
             streams_open: view.streams_open,
             bytes_sent: view.bytes_sent,

@@ -178,7 +178,8 @@ const FAMILIES: [Family; 17] = [
     (
         "agent_dials_total",
         "counter",
-        "Attempts of the agent to reach its relay, by transport and result.",
+        "Attempts of the agent to reach its relay, by transport and result: let in directly, or \
+         through a proxy.",
         |row, out| {
             if let Some(figures) = &row.figures {
                 dials(out, Transport::Quic, figures.quic_dials.as_ref());
@@ -222,7 +223,9 @@ fn dials(out: &mut Samples<'_>, transport: Transport, figures: Option<&DialFigur
         ("failed", figures.failed),
         ("refused", figures.refused),
         ("timed_out", figures.timed_out),
-        ("welcomed", figures.welcomed),
+        // An agent may lie, and no count is below nothing.
+        ("welcomed", figures.welcomed.saturating_sub(figures.proxied)),
+        ("welcomed_by_proxy", figures.proxied),
     ] {
         let labels = label("transport", transport.as_str()) + &label("result", result);
         out.put(&labels, count as f64);

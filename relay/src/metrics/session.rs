@@ -55,6 +55,7 @@ pub(super) struct SessionSeries {
     waiting: IntGauge,
     waiting_bytes: IntGauge,
     resumes: IntCounterVec,
+    intercepted: IntCounterVec,
 }
 
 /// What became of a session that was to go on over another connection.
@@ -148,6 +149,12 @@ impl SessionSeries {
                  time, `refused` because the node keeps no more, `unknown` to this node.",
                 &["result"],
             )?,
+            intercepted: declare.counters(
+                "intercepted_sessions_total",
+                "Sessions of agents that were admitted inside another TLS, which somebody on \
+                 the customer's side ends and is allowed to, by transport.",
+                &["transport"],
+            )?,
         };
         for result in Resumed::ALL {
             series.resumes.with_label_values(&[result.as_str()]).reset();
@@ -161,6 +168,10 @@ impl SessionSeries {
                 let labels = [transport.as_str(), role.as_str(), "live"];
                 series.sessions.with_label_values(&labels).set(0);
             }
+        }
+        for transport in Transport::ALL {
+            let count = series.intercepted.with_label_values(&[transport.as_str()]);
+            count.reset();
         }
         Ok(series)
     }
@@ -211,6 +222,12 @@ impl Metrics {
             .resumes
             .with_label_values(&[result.as_str()])
             .inc();
+    }
+
+    /// A session was admitted inside another TLS.
+    pub fn session_intercepted(&self, transport: Transport) {
+        let count = &self.session.intercepted;
+        count.with_label_values(&[transport.as_str()]).inc();
     }
 
     /// A bulk lane was added to a session; it counts until the guard is dropped.

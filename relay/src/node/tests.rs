@@ -43,6 +43,8 @@ use crate::{
     tls::DoorTls,
 };
 
+mod intercepted;
+
 const TUNNEL_PORT: u16 = 8000;
 const HTTPS_PORT: u16 = 443;
 
@@ -238,15 +240,12 @@ impl Site {
                 .add_environment(&self.principal, environment, BTreeMap::new());
         let (_, token) = added.await.unwrap();
         let token: EnrolToken = token.text.parse().unwrap();
+        let trust = Trust::Identity(token.relay_identity);
+        let who = ("test/0".to_owned(), InstanceId::from_bytes([3; 16]));
         let options = DialOptions {
-            addresses: token.addresses,
             transports,
-            trust: Trust::Identity(token.relay_identity),
-            software: "test/0".to_owned(),
-            instance: InstanceId::from_bytes([3; 16]),
             resume_window: wire::limits::RESUME_WINDOW,
-            resume: None,
-            hold: Duration::ZERO,
+            ..DialOptions::new(token.addresses, trust, who)
         };
         let credential = Credential::Enrol {
             secret: token.secret,

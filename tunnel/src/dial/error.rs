@@ -6,10 +6,13 @@ use tokio::time::Instant;
 use wire::{
     close::{RefusalCode, Retry},
     handshake::{HandshakeError, Refusal},
-    token::RelayAddress,
     transport::Transport,
 };
 
+use super::{
+    proxy::{Proxy, ProxyError},
+    way::Way,
+};
 use crate::{busy::Busy, handshake::ConnectionError, websocket::WebSocketError};
 
 /// Why one route to a relay failed.
@@ -22,8 +25,12 @@ pub enum Cause {
     Resolve(io::Error),
     /// No connection came about: refused, no route, reset.
     Connect(io::Error),
+    /// The proxy on the way was not reached, or did not connect.
+    Proxy(ProxyError),
     /// No TLS came about, or the certificate was not trusted.
     Tls(io::Error),
+    /// TLS is intercepted, and not by whom the customer allows it.
+    Interceptor(io::Error),
     /// No WebSocket came about.
     WebSocket(WebSocketError),
     /// The relay has no time for a handshake, and has said when it will.
@@ -65,26 +72,33 @@ impl From<WebSocketError> for Cause {
     }
 }
 
+impl From<ProxyError> for Cause {
+    fn from(error: ProxyError) -> Self {
+        Self::Proxy(error)
+    }
+}
+
+/// Whether somebody was found who ends TLS in between.
+pub(super) const fn intercepted(cause: &Cause) -> bool {
+    matches!(
+        cause,
+        Cause::Handshake(ConnectionError::Handshake(HandshakeError::Intercepted))
+    )
+}
+
 /// Why a relay was not reached.
 #[derive(Debug)]
 pub struct DialError {
-    address: Option<RelayAddress>,
-    transport: Option<Transport>,
+    way: Option<Way>,
     cause: Cause,
     /// Who issued the certificate that was shown.
     issuer: Option<String>,
 }
 
 impl DialError {
-    pub(super) fn new(
-        address: RelayAddress,
-        transport: Transport,
-        cause: Cause,
-        issuer: Option<String>,
-    ) -> Self {
+    pub(super) const fn new(way: Way, cause: Cause, issuer: Option<String>) -> Self {
         Self {
-            address: Some(address),
-            transport: Some(transport),
+            way: Some(way),
             cause,
             issuer,
         }
@@ -92,8 +106,7 @@ impl DialError {
 
     pub(super) const fn nowhere() -> Self {
         Self {
-            address: None,
-            transport: None,
+            way: None,
             cause: Cause::Nowhere,
             issuer: None,
         }
@@ -113,8 +126,9 @@ impl DialError {
             Cause::TimedOut | Cause::SessionOver => 1,
             Cause::Resolve(_) => 2,
             Cause::Connect(_) => 3,
-            Cause::WebSocket(_) => 4,
-            Cause::Tls(_) => 5,
+            Cause::Proxy(ProxyError::Resolve(_) | ProxyError::Connect(_)) => 3,
+            Cause::Proxy(_) | Cause::WebSocket(_) => 4,
+            Cause::Tls(_) | Cause::Interceptor(_) => 5,
             Cause::Handshake(_) => 6,
             Cause::Busy { .. } => 7,
             Cause::Refused(_) => 8,
@@ -126,18 +140,29 @@ impl DialError {
         &self.cause
     }
 
+    /// Which way led nowhere.
+    pub const fn way(&self) -> Option<&Way> {
+        self.way.as_ref()
+    }
+
     /// Which transport failed.
-    pub const fn transport(&self) -> Option<Transport> {
-        self.transport
+    pub fn transport(&self) -> Option<Transport> {
+        self.way.as_ref().map(|way| way.transport)
     }
 
     /// Whether the host is there and nothing listens on the port, over TCP.
-    pub(super) fn is_nobody_listening(&self) -> bool {
+    fn is_nobody_listening(&self) -> bool {
         let is_refused = matches!(
             &self.cause,
             Cause::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused
         );
-        is_refused && self.transport != Some(Transport::Quic)
+        is_refused && self.transport() != Some(Transport::Quic)
+    }
+
+    /// Whether somebody has answered, and said that nothing is to be had there now: the host,
+    /// that nobody listens on its TCP port, or the proxy, that it does not connect.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(&self.cause, Cause::Proxy(_)) || self.is_nobody_listening()
     }
 
     /// Whether nobody listens, or who does closed without a word of TLS, as a relay that
@@ -155,9 +180,10 @@ impl DialError {
         matches!(&self.cause, Cause::Busy { .. })
     }
 
-    /// Whether it is a failure at this address.
-    pub(super) fn is_of(&self, address: &RelayAddress) -> bool {
-        self.address.as_ref() == Some(address)
+    /// Whether it is a failure at the address that this way leads to.
+    pub(super) fn is_of(&self, way: &Way) -> bool {
+        let own = self.way.as_ref();
+        own.is_some_and(|own| own.address == way.address)
     }
 
     /// The relay's refusal, where it was one.
@@ -185,12 +211,15 @@ impl DialError {
             Cause::Nowhere => "no_address",
             Cause::Resolve(_) => "resolve",
             Cause::Connect(_) => "connect",
+            Cause::Proxy(ProxyError::SocksLogin) => "proxy_login",
+            Cause::Proxy(ProxyError::Http(answer)) if answer.status == 407 => "proxy_login",
+            Cause::Proxy(ProxyError::Http(_) | ProxyError::Socks(_)) => "proxy_refused",
+            Cause::Proxy(_) => "proxy",
             Cause::Tls(_) => "tls",
             Cause::WebSocket(_) => "websocket",
             Cause::Busy { .. } => "busy",
-            Cause::Handshake(ConnectionError::Handshake(HandshakeError::Intercepted)) => {
-                "intercepted"
-            }
+            Cause::Handshake(ConnectionError::Handshake(HandshakeError::Intercepted))
+            | Cause::Interceptor(_) => "intercepted",
             Cause::Handshake(ConnectionError::Handshake(HandshakeError::WrongIdentity {
                 ..
             })) => "wrong_identity",
@@ -203,12 +232,11 @@ impl DialError {
 
     /// What a person should do about it; empty where nothing is known to help.
     pub fn advice(&self) -> String {
-        let (host, port) = match (&self.address, self.transport) {
-            (Some(address), Some(Transport::Ws443)) => (address.host.as_str(), address.https_port),
-            (Some(address), _) => (address.host.as_str(), address.tunnel_port),
-            (None, _) => ("the relay", 0),
+        let Some(way) = &self.way else {
+            return "give the agent a token that names a relay".into();
         };
-        let protocol = if self.transport == Some(Transport::Quic) {
+        let (host, port) = (way.address.host.as_str(), way.port());
+        let protocol = if way.transport == Transport::Quic {
             "UDP"
         } else {
             "TCP"
@@ -216,6 +244,13 @@ impl DialError {
         match &self.cause {
             Cause::Nowhere => "give the agent a token that names a relay".into(),
             Cause::Resolve(_) => format!("check that this host's DNS knows {host}"),
+            Cause::Proxy(error) => match &way.proxy {
+                Some(proxy) => proxy_advice(proxy, error, (host, port)),
+                None => String::new(),
+            },
+            Cause::TimedOut if way.proxy.is_some() => format!(
+                "ask the administrator of the proxy whether it may connect to {host}:{port}"
+            ),
             Cause::Connect(_) | Cause::TimedOut => {
                 format!("allow outbound {protocol} to {host} port {port} in the firewall")
             }
@@ -228,6 +263,12 @@ impl DialError {
             Cause::Handshake(ConnectionError::Handshake(HandshakeError::Intercepted)) => {
                 let by = self.issuer.as_deref().unwrap_or("unknown");
                 format!("exempt {host} from TLS interception (the certificate's issuer is `{by}`)")
+            }
+            Cause::Interceptor(_) => {
+                let by = self.issuer.as_deref().unwrap_or("unknown");
+                format!(
+                    "exempt {host} from TLS interception, or have the agent's `interception_ca` hold the CA of its issuer, which is `{by}`"
+                )
             }
             Cause::Handshake(ConnectionError::Handshake(HandshakeError::WrongIdentity {
                 ..
@@ -244,14 +285,19 @@ impl DialError {
 
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(address), Some(transport)) = (&self.address, self.transport) {
-            write!(f, "relay {} over {transport}: ", address.host)?;
+        if let Some(way) = &self.way {
+            write!(f, "relay {} over {way}: ", way.address.host)?;
         }
         match &self.cause {
             Cause::Nowhere => f.write_str("no relay address is known"),
             Cause::Resolve(error) => write!(f, "name not resolved: {error}"),
             Cause::Connect(error) => write!(f, "no connection: {error}"),
+            Cause::Proxy(error) => write!(f, "the proxy: {error}"),
             Cause::Tls(error) => write!(f, "no TLS: {error}"),
+            Cause::Interceptor(error) => write!(
+                f,
+                "TLS is intercepted, and not by whom it is allowed to: {error}"
+            ),
             Cause::WebSocket(error) => error.fmt(f),
             Cause::Busy { .. } => f.write_str("it takes nobody now, and has said when it will"),
             Cause::Handshake(error) => error.fmt(f),
@@ -272,7 +318,11 @@ impl fmt::Display for DialError {
 impl std::error::Error for DialError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
-            Cause::Resolve(error) | Cause::Connect(error) | Cause::Tls(error) => Some(error),
+            Cause::Resolve(error)
+            | Cause::Connect(error)
+            | Cause::Tls(error)
+            | Cause::Interceptor(error) => Some(error),
+            Cause::Proxy(error) => Some(error),
             Cause::WebSocket(error) => Some(error),
             Cause::Handshake(error) => Some(error),
             Cause::Nowhere
@@ -281,5 +331,42 @@ impl std::error::Error for DialError {
             | Cause::TimedOut
             | Cause::SessionOver => None,
         }
+    }
+}
+
+/// What to do about a proxy that was not reached, or did not connect to a host and a port.
+fn proxy_advice(proxy: &Proxy, error: &ProxyError, (host, port): (&str, u16)) -> String {
+    let wants_login = match error {
+        ProxyError::SocksLogin => true,
+        ProxyError::Http(answer) => answer.status == 407,
+        _ => false,
+    };
+    match error {
+        ProxyError::Http(answer) if let Some(schemes) = answer.foreign_schemes() => format!(
+            "{proxy} wants a login of the kind {schemes}, and only Basic is spoken here: ask its \
+             administrator for Basic, or for an exemption of {host}:{port}"
+        ),
+        _ if wants_login && proxy.has_login() => format!(
+            "check user and password for {proxy}: in `proxy`, in the file that \
+             `proxy_login_file` names, or in HTTPS_PROXY"
+        ),
+        _ if wants_login => format!(
+            "give user and password for {proxy}: USER:PASSWORD in a file that \
+             `proxy_login_file` names"
+        ),
+        ProxyError::Socks(reply) if !reply.is_forbidden() => {
+            format!("check that {proxy} can reach {host}:{port}")
+        }
+        ProxyError::Http(answer) if answer.status >= 500 => {
+            format!("check that {proxy} knows the name {host} and can reach its port {port}")
+        }
+        ProxyError::Http(_) | ProxyError::Socks(_) => {
+            format!("ask the administrator of {proxy} to allow CONNECT to {host}:{port}")
+        }
+        ProxyError::Tls(_) => format!(
+            "give the CA that vouches for {proxy} with `ca`, or check that it is spoken to over TLS"
+        ),
+        ProxyError::NotAProxy(_) => format!("check kind, host and port of {proxy}"),
+        _ => format!("check that {proxy} is the proxy, and that this host reaches it"),
     }
 }

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wire::transport::Transport;
 
-use super::error::{Cause, DialError};
+use super::{
+    error::{Cause, DialError},
+    way::Way,
+};
 
 /// Attempts since it was made. Those that another one outran are not counted.
 #[derive(Debug, Default)]
@@ -13,6 +16,7 @@ pub struct DialTally([Counts; Transport::ALL.len()]);
 #[derive(Debug, Default)]
 struct Counts {
     welcomed: AtomicU64,
+    proxied: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
     timed_out: AtomicU64,
@@ -23,6 +27,8 @@ struct Counts {
 pub struct DialCounts {
     /// The relay let in.
     pub welcomed: u64,
+    /// Of those, the ones that came through a proxy.
+    pub proxied: u64,
     /// The relay answered, and refused.
     pub refused: u64,
     /// No session came about.
@@ -41,8 +47,11 @@ impl DialTally {
         }
     }
 
-    pub(super) fn welcomed(&self, transport: Transport) {
-        self.of(transport).welcomed.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn welcomed(&self, way: &Way) {
+        let counts = self.of(way.transport);
+        counts.welcomed.fetch_add(1, Ordering::Relaxed);
+        let is_proxied = u64::from(way.proxy.is_some());
+        counts.proxied.fetch_add(is_proxied, Ordering::Relaxed);
     }
 
     pub(super) fn failed(&self, error: &DialError) {
@@ -56,7 +65,9 @@ impl DialTally {
             Cause::Nowhere
             | Cause::Resolve(_)
             | Cause::Connect(_)
+            | Cause::Proxy(_)
             | Cause::Tls(_)
+            | Cause::Interceptor(_)
             | Cause::WebSocket(_)
             | Cause::Handshake(_)
             | Cause::SessionOver => &counts.failed,
@@ -70,6 +81,7 @@ impl DialTally {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         DialCounts {
             welcomed: read(&counts.welcomed),
+            proxied: read(&counts.proxied),
             refused: read(&counts.refused),
             failed: read(&counts.failed),
             timed_out: read(&counts.timed_out),

@@ -27,6 +27,8 @@ fn status(state: State) -> Status {
         relay_address: "relay.example:8000".into(),
         session_id: Some("ses_x".into()),
         transport: Some("quic".into()),
+        proxy: None,
+        intercepted_by: None,
         rtt_ms: Some(12.34),
         connected_since: Some(Timestamp::UNIX_EPOCH),
         last_heard: Some(Timestamp::UNIX_EPOCH),

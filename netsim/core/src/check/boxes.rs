@@ -97,8 +97,10 @@ fn refusals(edge: &Edge, reader: &mut Reader<'_>) {
         && dpi.server_names.is_empty()
         && dpi.alpn.is_empty()
         && dpi.only.is_empty()
+        && dpi.hello_max.is_none()
     {
-        let problem = "`dpi` dislikes nothing: give it `server-names`, `alpn` or `only`";
+        let problem =
+            "`dpi` dislikes nothing: give it `server-names`, `alpn`, `only` or `hello-max`";
         reader.report(&edge.name.place(), problem);
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
     limits,
-    model::{Cable, End, Host, Role, Scenario, Side, TargetKind},
+    model::{Cable, End, Host, Proxy, Role, Scenario, Side, TargetKind},
     term::{At, Reader, nearest},
     topology::{Node, NodeId, Topology, outer_addresses},
 };
@@ -175,6 +175,17 @@ fn host_addresses(host: &Host, reader: &mut Reader<'_>) {
 fn host_references(scenario: &Scenario, host: &Host, reader: &mut Reader<'_>) {
     if let Some(proxy) = &host.proxy {
         super::must_exist(scenario, TargetKind::Proxy, (proxy, proxy.place()), reader);
+    }
+    if let Some(proxy) = &host.trusts {
+        super::must_exist(scenario, TargetKind::Proxy, (proxy, proxy.place()), reader);
+        let mut proxies = scenario.proxies.iter();
+        let is_silent = |other: &Proxy| *other.name == **proxy && other.intercepts_as.is_none();
+        if proxies.any(is_silent) {
+            reader.report(
+                &proxy.place(),
+                "this proxy intercepts nothing: `intercepts-as`",
+            );
+        }
     }
     if let Some(resolver) = &host.resolver {
         let name = (&**resolver, resolver.place());

@@ -134,7 +134,9 @@ impl DpiBox {
             let mut disliked = self.dpi.alpn.iter();
             disliked.any(|disliked| disliked.as_str() == offered)
         });
-        is_only && !is_named && !is_offered
+        let hello_max = self.dpi.hello_max.as_ref().map(|max| max.get().bytes);
+        let is_too_long = hello_max.is_some_and(|max| first.hello_bytes > max);
+        is_only && !is_named && !is_offered && !is_too_long
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::{IpNet, Ipv6Net};
 
 use super::preset::Preset;
-use crate::term::{At, Choice, Name, PortRange, Text, record, words};
+use crate::term::{At, Choice, Name, PortRange, Size, Text, record, words};
 
 record! {
     /// What forwards packets between its cables. Packets that change sides pass its
@@ -251,6 +251,9 @@ record! {
         "alpn" alpn: Vec<Text> = vec![],
         /// What alone may be spoken; none is anything.
         "only" only: Vec<Speech> = vec![],
+        /// The most bytes of a ClientHello that it can take; a post-quantum key share makes
+        /// one of 1,500.
+        "hello-max" hello_max: Option<Choice<Size>> = None,
         /// What the packet gets; not `allow`.
         "do" ruling: At<Ruling> = At::nowhere(Ruling::Reset),
     }

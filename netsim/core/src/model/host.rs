@@ -37,6 +37,8 @@ record! {
         "resolver" resolver: Option<At<Name>> = None,
         /// The proxy that it is configured to use.
         "proxy" proxy: Option<At<Name>> = None,
+        /// The transparent proxy that may intercept its TLS: it has that one's CA.
+        "trusts" trusts: Option<At<Name>> = None,
         /// How wrong its clock is.
         "skew" skew: Choice<Offset> = Choice::Fixed(Offset { nanos: 0 }),
         /// The program that answers on a resolver, in the lab; without, and in virtual time,

@@ -10,6 +10,7 @@ fn global() -> Global {
     Global {
         relay: None,
         ca: None,
+        proxy: None,
         data_dir: None,
         api_token_file: None,
         json: false,
@@ -57,7 +58,7 @@ fn failure(result: Result<Access, Failure>) -> (Exit, String) {
 fn a_data_directory_tells_address_token_and_certificate() {
     let dir = data_dir("0.0.0.0:8443", "relay.example");
 
-    let access = discover(&in_dir(&dir), None).unwrap();
+    let access = discover(&in_dir(&dir), None, &[]).unwrap();
 
     assert_eq!(access.origin(), "https://relay.example:8443");
     assert_eq!(access.connect, Some("127.0.0.1".parse().unwrap()));
@@ -70,7 +71,7 @@ fn a_data_directory_tells_address_token_and_certificate() {
 fn a_public_name_that_is_an_address_is_reached_on_this_host() {
     let dir = data_dir("[::]:443", "203.0.113.9");
 
-    let access = discover(&in_dir(&dir), None).unwrap();
+    let access = discover(&in_dir(&dir), None, &[]).unwrap();
 
     assert_eq!(access.origin(), "https://[::1]:443");
 }
@@ -79,7 +80,7 @@ fn a_public_name_that_is_an_address_is_reached_on_this_host() {
 fn a_token_that_was_told_goes_before_the_stored_one() {
     let dir = data_dir("127.0.0.1:443", "relay.example");
 
-    let access = discover(&in_dir(&dir), Some("sta_told".into())).unwrap();
+    let access = discover(&in_dir(&dir), Some("sta_told".into()), &[]).unwrap();
 
     assert_eq!(access.api_token.as_str(), "sta_told");
 }
@@ -94,7 +95,7 @@ fn a_token_file_goes_before_the_environment() {
         ..in_dir(&dir)
     };
 
-    let access = discover(&global, Some("sta_told".into())).unwrap();
+    let access = discover(&global, Some("sta_told".into()), &[]).unwrap();
 
     assert_eq!(access.api_token.as_str(), "sta_mine");
 }
@@ -107,7 +108,7 @@ fn a_url_goes_before_the_data_directory_which_still_gives_token_and_certificate(
         ..in_dir(&dir)
     };
 
-    let access = discover(&global, None).unwrap();
+    let access = discover(&global, None, &[]).unwrap();
 
     assert_eq!(access.origin(), "https://other.example:9443");
     assert_eq!(
@@ -123,7 +124,7 @@ fn a_url_without_a_token_says_how_to_give_one() {
         ..global()
     };
 
-    let (exit, text) = failure(discover(&global, Some("  ".into())));
+    let (exit, text) = failure(discover(&global, Some("  ".into()), &[]));
 
     assert_eq!(exit, Exit::Config);
     assert!(text.contains("STERNLINE_API_TOKEN"), "{text}");
@@ -133,7 +134,7 @@ fn a_url_without_a_token_says_how_to_give_one() {
 fn a_directory_without_a_running_relay_says_so() {
     let dir = TempDir::new().unwrap();
 
-    let (exit, text) = failure(discover(&in_dir(&dir), None));
+    let (exit, text) = failure(discover(&in_dir(&dir), None, &[]));
 
     assert_eq!(exit, Exit::Config);
     assert!(
@@ -147,7 +148,7 @@ fn a_missing_file_is_named() {
     let dir = data_dir("127.0.0.1:443", "relay.example");
     fs::remove_file(dir.path().join("admin.token")).unwrap();
 
-    let (exit, text) = failure(discover(&in_dir(&dir), None));
+    let (exit, text) = failure(discover(&in_dir(&dir), None, &[]));
 
     assert_eq!(exit, Exit::Config);
     assert!(text.contains("admin.token"), "{text}");
@@ -158,7 +159,7 @@ fn a_damaged_file_is_named() {
     let dir = data_dir("127.0.0.1:443", "relay.example");
     fs::write(dir.path().join("ca.crt"), "nothing").unwrap();
 
-    let (exit, text) = failure(discover(&in_dir(&dir), None));
+    let (exit, text) = failure(discover(&in_dir(&dir), None, &[]));
 
     assert_eq!(exit, Exit::Config);
     assert!(text.contains("ca.crt"), "{text}");
@@ -171,7 +172,7 @@ fn a_token_that_is_no_word_is_refused_and_never_shown() {
         ..global()
     };
 
-    let (exit, text) = failure(discover(&global, Some("sta_one sta_two".into())));
+    let (exit, text) = failure(discover(&global, Some("sta_one sta_two".into()), &[]));
 
     assert_eq!(exit, Exit::Config);
     assert!(!text.contains("sta_one"), "{text}");
@@ -192,5 +193,47 @@ fn urls_are_read_and_those_that_would_leak_the_token_are_refused() {
         "ftp://a",
     ] {
         assert!(parse_url(text).is_err(), "{text} was taken");
+    }
+}
+
+#[test]
+fn a_relay_elsewhere_is_reached_through_the_proxy_and_one_on_this_host_never() {
+    let variables = [("HTTPS_PROXY".into(), "http://op:s3cret@proxy:3128".into())];
+    let dir = data_dir("0.0.0.0:8443", "relay.example");
+    let told = |proxy: Option<&str>| Global {
+        relay: Some("https://relay.example".into()),
+        proxy: proxy.map(str::to_owned),
+        ..in_dir(&dir)
+    };
+    let proxy_of = |global: &Global| {
+        let access = discover(global, None, &variables).unwrap();
+        assert!(!format!("{access:?}").contains("s3cret"));
+        access.proxy.map(|on_the_way| on_the_way.proxy.to_string())
+    };
+
+    assert_eq!(proxy_of(&told(None)).as_deref(), Some("http://proxy:3128"));
+    let other = proxy_of(&told(Some("socks5://other")));
+    assert_eq!(other.as_deref(), Some("socks5://other:1080"));
+    assert_eq!(proxy_of(&told(Some("none"))), None);
+    assert_eq!(proxy_of(&in_dir(&dir)), None);
+}
+
+#[test]
+fn a_proxy_s_login_is_not_taken_from_the_command_line() {
+    let dir = data_dir("0.0.0.0:8443", "relay.example");
+    for bad in ["http://op:s3cret@proxy", "ftp://proxy"] {
+        let global = Global {
+            relay: Some("https://relay.example".into()),
+            proxy: Some(bad.into()),
+            ..in_dir(&dir)
+        };
+
+        let (exit, text) = failure(discover(&global, None, &[]));
+
+        assert_eq!(exit, Exit::Usage);
+        assert!(
+            text.contains("--proxy") && !text.contains("s3cret"),
+            "{text}"
+        );
     }
 }

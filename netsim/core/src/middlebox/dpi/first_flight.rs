@@ -12,6 +12,8 @@ pub(super) struct First {
     pub(super) server_name: Option<String>,
     /// Application protocols that are offered.
     pub(super) alpn: Vec<String>,
+    /// How long the ClientHello is.
+    pub(super) hello_bytes: u64,
 }
 
 /// Whether enough was seen.
@@ -68,6 +70,7 @@ const fn known(speech: Option<Speech>) -> Look {
         speech,
         server_name: None,
         alpn: Vec::new(),
+        hello_bytes: 0,
     })
 }
 
@@ -106,6 +109,7 @@ fn look_at_message(message: &[u8]) -> Option<Look> {
     let body = body.get(..length)?;
     let mut first = First {
         speech: Some(Speech::Tls),
+        hello_bytes: (header.len() + length) as u64,
         ..First::default()
     };
     // What does not read as a ClientHello is TLS of a kind that tells nothing.

@@ -6,7 +6,7 @@ use super::{super::fixture::*, *};
 use crate::{
     model::{Ruling, Speech},
     packet::Segment,
-    term::{At, Scalar, Term, Text},
+    term::{At, Choice, Scalar, Size, Term, Text},
 };
 
 fn counted(width: usize, content: &[u8]) -> Vec<u8> {
@@ -179,4 +179,25 @@ proptest! {
         }
         look_at_stream(&flight);
     }
+}
+
+#[test]
+fn a_hello_that_is_longer_than_it_can_take_is_swallowed_with_all_that_follows() {
+    let mut dpi = Dpi::blank();
+    dpi.hello_max = Some(Choice::Fixed(Size { bytes: 400 }));
+    dpi.ruling = At::nowhere(Ruling::Drop);
+    let long = "x".repeat(255);
+    let (small, large) = (
+        hello("a.example", &[]),
+        hello("a.example", &[long.as_str(); 2]),
+    );
+    let cut = large.split_at(300);
+
+    let small = pieces(&mut DpiBox::new(dpi.clone(), BY), &[&small, b"more"]);
+    let large = pieces(&mut DpiBox::new(dpi, BY), &[cut.0, cut.1, b"more"]);
+
+    assert!(small.iter().all(Out::passed));
+    assert!(large[0].passed());
+    assert_eq!(large[1].dropped(), [Cause::Inspected]);
+    assert_eq!(large[2].dropped(), [Cause::Inspected]);
 }

@@ -1,0 +1,79 @@
+//! Which way is tried first, what the wrong ones cost, and what is left of those that lost.
+
+use wire::close::CloseCode;
+
+use super::*;
+
+/// A shipped scenario with an uplink of this delay.
+fn with_uplink(name: &str, delay: &str) -> Scenario {
+    let (_, text) = SHIPPED
+        .iter()
+        .find(|(shipped, _)| *shipped == name)
+        .unwrap();
+    let text = text.replace("\"5ms..60ms\"", &format!("\"{delay}\""));
+    check(&text).unwrap().drawn(Seed(1))
+}
+
+/// A session, and how long it took to come about.
+async fn timed(site: &mut Site) -> (Dialled, Duration) {
+    let begun = site.sim.now();
+    let (dialled, _relay) = site.connect(AUTO).await;
+    (dialled, site.sim.now().since(begun))
+}
+
+#[test]
+fn blocked_udp_costs_a_head_start_at_first_and_nothing_once_it_is_known() {
+    run(
+        with_uplink("udp-blocked", "20ms"),
+        Seed(1),
+        |sim| async move {
+            let mut site = Site::new(sim);
+            let (unknown, first) = timed(&mut site).await;
+            site.prefer = Some(unknown.preference());
+
+            let (known, second) = timed(&mut site).await;
+
+            assert_eq!(unknown.transport(), Transport::Ws);
+            assert_eq!(known.transport(), Transport::Ws);
+            let cost = first.saturating_sub(second);
+            let (least, most) = (Duration::from_millis(290), Duration::from_millis(310));
+            assert!((least..most).contains(&cost), "{first:?} {second:?}");
+        },
+    );
+}
+
+#[test]
+fn what_is_known_costs_a_head_start_where_it_is_no_longer_true() {
+    run(with_uplink("open", "20ms"), Seed(1), |sim| async move {
+        let mut site = Site::new(sim);
+        site.prefer = Some(Preference {
+            transport: Transport::Ws443,
+            is_proxied: true,
+            is_classical: false,
+        });
+
+        let (dialled, took) = timed(&mut site).await;
+
+        // There is no proxy any more, and so nothing to prefer.
+        assert_eq!(dialled.transport(), Transport::Quic);
+        assert!(took < Duration::from_millis(300), "{took:?}");
+    });
+}
+
+#[test]
+fn whoever_loses_a_race_leaves_nothing_at_the_relay() {
+    // A round trip takes longer than a head start: all are under way at once.
+    run(with_uplink("open", "200ms"), Seed(1), |sim| async move {
+        let relay = sim.hosts("relay")[0];
+        let mut site = Site::new(sim.clone());
+        let doors = sim.sockets_held(relay);
+        let (dialled, session) = site.connect(AUTO).await;
+
+        assert_eq!(dialled.transport(), Transport::Quic);
+        dialled.session.close(CloseCode::Shutdown, "done");
+        session.closed().await;
+        // Until all goodbyes are through, TIME-WAIT included.
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        assert_eq!(sim.sockets_held(relay), doors);
+    });
+}
