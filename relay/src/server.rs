@@ -105,7 +105,7 @@ pub enum ServeError {
 /// # Errors
 ///
 /// Where it cannot start, or a listener ends by itself.
-pub async fn serve(mut config: Config) -> Result<Stopped, ServeError> {
+pub async fn serve(config: Config) -> Result<Stopped, ServeError> {
     let world = World::real();
     let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
     let mut signals = Signals::new()?;
@@ -116,7 +116,6 @@ pub async fn serve(mut config: Config) -> Result<Stopped, ServeError> {
     let series = Series::new();
     let metrics = Arc::new(Metrics::new(&series, VERSION, COMMIT)?);
     log::watch_panics(metrics.clone());
-    config.handshake_rate = cost::begin(config.handshake_rate, &data_dir);
     let foundation = Foundation::build(&data_dir, &world, &metrics).await?;
     let store = foundation.store.clone();
     let tls = ServerTls::new(config.tls.clone(), data_dir.clone(), world.clock.clone())?;
@@ -165,8 +164,7 @@ pub async fn serve(mut config: Config) -> Result<Stopped, ServeError> {
         timeout: config.drain_timeout,
         reconnect_window: config.reconnect_window,
     };
-    let hurried = async || signals.stop().await;
-    let streams_cut = running.drain(options, hurried).await;
+    let streams_cut = running.drain(options, async || signals.stop().await).await;
     beside.finish().await;
     store.close().await;
     data_dir.remove(RUN)?;
@@ -258,6 +256,7 @@ struct Foundation {
     store: Arc<SqliteStore>,
     timed: Arc<TimedStore<SqliteStore>>,
     generation: u64,
+    handshake_cost: Option<Duration>,
 }
 
 impl Foundation {
@@ -285,6 +284,7 @@ impl Foundation {
             store,
             timed,
             generation,
+            handshake_cost: cost::load(data_dir),
         })
     }
 
@@ -315,7 +315,7 @@ impl Foundation {
             agent_image: config.agent_image.clone(),
             token_validity: config.token_validity,
             asks_figures: config.metrics_by_environment,
-            handshake_rate: config.handshake_rate,
+            handshake_rate: cost::begin(config.handshake_rate, self.handshake_cost),
             // The process takes everything with it.
             resume_window: config.resume_window,
             is_severable: false,

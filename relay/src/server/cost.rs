@@ -17,13 +17,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A cost nobody has measured: the file is damaged, or another program's.
 const COST_MAX: Duration = Duration::from_secs(1);
 
-/// The rate as configured, with what a former run has learnt where it is to be learnt.
-pub(super) fn begin(configured: HandshakeRate, data_dir: &DataDir) -> HandshakeRate {
+/// What a former run has learnt, if it has.
+pub(super) fn load(data_dir: &DataDir) -> Option<Duration> {
     let kept = std::fs::read_to_string(data_dir.file(HANDSHAKE_COST)).ok();
     let micros = kept.and_then(|text| text.trim().parse().ok());
     let cost = micros.map(Duration::from_micros);
     let is_cost = |cost: &Duration| !cost.is_zero() && *cost <= COST_MAX;
-    match (configured, cost.filter(is_cost)) {
+    cost.filter(is_cost)
+}
+
+/// The rate as configured, beginning with what a former run has learnt, where it is to be
+/// learnt.
+pub(super) const fn begin(configured: HandshakeRate, cost: Option<Duration>) -> HandshakeRate {
+    match (configured, cost) {
         (HandshakeRate::Auto, Some(cost)) => HandshakeRate::Learnt(cost),
         (configured, _) => configured,
     }
@@ -70,9 +76,9 @@ mod tests {
         let (_folder, kept) = data_dir("712\n");
 
         let learnt = HandshakeRate::Learnt(Duration::from_micros(712));
-        assert_eq!(begin(HandshakeRate::Auto, &kept), learnt);
+        assert_eq!(begin(HandshakeRate::Auto, load(&kept)), learnt);
         let fixed = HandshakeRate::Fixed(9);
-        assert_eq!(begin(fixed, &kept), fixed, "as somebody has said");
+        assert_eq!(begin(fixed, load(&kept)), fixed, "as somebody has said");
     }
 
     #[test]
@@ -80,7 +86,7 @@ mod tests {
         for text in ["", "soon", "0", "99999999999", "-3"] {
             let (_folder, damaged) = data_dir(text);
 
-            assert_eq!(begin(HandshakeRate::Auto, &damaged), HandshakeRate::Auto);
+            assert_eq!(load(&damaged), None, "{text}");
         }
     }
 
