@@ -132,6 +132,23 @@ pub struct Watcher {
 }
 
 impl Watcher {
+    /// One that has not yet asked, and where it tells what it finds.
+    pub fn new(
+        world: &World,
+        socket: &Path,
+        policy: &watch::Receiver<PolicyInForce>,
+    ) -> (Self, watch::Receiver<Health>) {
+        let (health, told) = watch::channel(Health::Unknown);
+        let watcher = Self {
+            world: world.clone(),
+            socket: socket.to_owned(),
+            policy: policy.clone(),
+            health,
+            ask: Arc::new(Notify::new()),
+        };
+        (watcher, told)
+    }
+
     /// Runs until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {

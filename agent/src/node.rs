@@ -5,16 +5,10 @@
 //! file but through its [`StateDir`], and owns every task that it starts. So a node with
 //! simulated parts runs without I/O, and a crash is that its future is dropped.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use thiserror::Error;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tunnel::{Notifier, World};
 use wire::{id::InstanceId, key::Secret, token::EnrolToken};
@@ -22,7 +16,7 @@ use wire::{id::InstanceId, key::Secret, token::EnrolToken};
 use crate::{
     audit::Audit,
     dialling::Dialling,
-    docker::{Health, Watcher},
+    docker::Watcher,
     enrol::{self, Start, StartError},
     figures::Figures,
     gateways::Gateways,
@@ -134,7 +128,7 @@ impl Node {
         } = parts;
         let first = view::first(&start.identity, &sandbox, &policy.borrow(), &policy_path);
         let figures = Figures::new(world.clock.now());
-        let (watcher, docker) = watch_docker(&world, &docker_socket, &policy);
+        let (watcher, docker) = Watcher::new(&world, &docker_socket, &policy);
         let work = Work {
             world: world.clone(),
             docker_socket,
@@ -219,21 +213,4 @@ impl Node {
         beside.shutdown().await;
         ended
     }
-}
-
-/// Who looks at the Docker Engine, and what is seen.
-fn watch_docker(
-    world: &World,
-    socket: &Path,
-    policy: &watch::Receiver<PolicyInForce>,
-) -> (Watcher, watch::Receiver<Health>) {
-    let (health, docker) = watch::channel(Health::Unknown);
-    let watcher = Watcher {
-        world: world.clone(),
-        socket: socket.to_owned(),
-        policy: policy.clone(),
-        health,
-        ask: Arc::new(Notify::new()),
-    };
-    (watcher, docker)
 }

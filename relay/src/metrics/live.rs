@@ -193,12 +193,7 @@ impl LiveSeries {
                  opened.",
                 &["state"],
             )?,
-            sandboxes: gauges_at_scrape(
-                "agents",
-                "Agents with a session, by what their kernels enforce on their processes: \
-                 `whole` (outbound only), `partial`, or `unknown`.",
-                &["sandbox"],
-            )?,
+            sandboxes: sandboxes()?,
             tasks: gauges_at_scrape(
                 "runtime_tasks",
                 "Tasks of the runtime, by state: `alive`, or `queued` of them with no worker \
@@ -232,6 +227,15 @@ impl LiveSeries {
             &inner.tasks,
         ]
     }
+}
+
+fn sandboxes() -> Result<IntGaugeVec> {
+    gauges_at_scrape(
+        "agents",
+        "Agents with a session, by what their kernels enforce on their processes: \
+         `whole` (outbound only), `partial`, or `unknown`.",
+        &["sandbox"],
+    )
 }
 
 impl Inner {
