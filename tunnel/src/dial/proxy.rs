@@ -171,7 +171,7 @@ impl FromStr for Proxy {
         Ok(Self {
             kind,
             host,
-            port: port.unwrap_or(kind.default_port()),
+            port: port.unwrap_or_else(|| kind.default_port()),
             login: login.map(Login::of_url).transpose()?,
         })
     }

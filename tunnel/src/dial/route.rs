@@ -113,7 +113,7 @@ impl Route {
     }
 
     pub(super) async fn attempt(self) -> Result<Dialled, DialError> {
-        self.within_time(Self::run).await
+        Box::pin(self.within_time(Self::run)).await
     }
 
     /// Does what the route is for in the time that a handshake has, and says of a failure
@@ -251,7 +251,7 @@ impl Route {
                     remote,
                 })
             }
-            Transport::Ws | Transport::Ws443 => self.connect_websocket(remote).await,
+            Transport::Ws | Transport::Ws443 => Box::pin(self.connect_websocket(remote)).await,
         }
     }
 
