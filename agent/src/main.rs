@@ -3,22 +3,26 @@
 use std::{env, ffi::OsString, io, process::ExitCode};
 
 use agent::{
-    cli::{Cli, Command, RunArgs, SandboxArgs, StatusArgs},
-    config, log, manual, run, sandbox, status,
+    cli::{Cli, Command, Places, RunArgs},
+    config::{self, Settings},
+    log, manual, run, sandbox, status,
     token::{self, TOKEN_VARIABLE, TokenSources},
 };
 use clap::{CommandFactory, Parser};
 
 /// As in sysexits.h: something must be corrected before another start.
 const EXIT_CONFIG: u8 = 78;
-
 fn main() -> ExitCode {
     tunnel::keep_what_bulk_needs();
     tunnel::look_up_without_libraries();
     match Cli::parse().command {
         Command::Run(arguments) => start(arguments),
-        Command::Status(arguments) => show(&arguments),
-        Command::Sandbox(arguments) => try_fences(&arguments),
+        Command::Status(asked) => with_settings(&asked.places, |settings| {
+            status::show::run(&settings.state_dir, &asked)
+        }),
+        Command::Sandbox(asked) => with_settings(&asked.places, |settings| {
+            sandbox::show::run(settings, asked.json)
+        }),
         Command::Completions { shell } => written(manual::print_completions(Cli::command(), shell)),
         Command::Man { folder } => written(manual::write_pages(Cli::command(), &folder)),
     }
@@ -28,8 +32,8 @@ fn start(arguments: RunArgs) -> ExitCode {
     // First of all, while nobody has had time to look at the command line.
     let still_visible = arguments.token.as_deref().map(token::move_out_of_arguments);
     let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
-    let config = arguments.places.config.as_deref();
-    let settings = match config::load(config, &arguments.flags(), &environment) {
+    let file = arguments.places.config.as_deref();
+    let settings = match config::load(file, &arguments.flags(), &environment) {
         Ok(settings) => settings,
         Err(error) => return fail(&error.to_string()),
     };
@@ -55,20 +59,10 @@ fn start(arguments: RunArgs) -> ExitCode {
     }
 }
 
-fn show(arguments: &StatusArgs) -> ExitCode {
-    let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
-    let config = arguments.places.config.as_deref();
-    match config::load(config, &arguments.places.flags(), &environment) {
-        Ok(settings) => status::show::run(&settings.state_dir, arguments),
-        Err(error) => fail(&error.to_string()),
-    }
-}
-
-fn try_fences(arguments: &SandboxArgs) -> ExitCode {
-    let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
-    let config = arguments.places.config.as_deref();
-    match config::load(config, &arguments.places.flags(), &environment) {
-        Ok(settings) => sandbox::show::run(&settings, arguments.json),
+fn with_settings(places: &Places, run: impl FnOnce(&Settings) -> ExitCode) -> ExitCode {
+    let (file, environment) = (places.config.as_deref(), env::vars_os().collect::<Vec<_>>());
+    match config::load(file, &places.flags(), &environment) {
+        Ok(settings) => run(&settings),
         Err(error) => fail(&error.to_string()),
     }
 }

@@ -243,7 +243,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_walked_over_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_walked_over_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
             let mut body = Body::of(Framing::Chunked);
             if let Ok(taken) = body.walk(&bytes) {
                 prop_assert!(taken <= bytes.len());
