@@ -28,7 +28,7 @@ pub struct Cli {
 pub enum Command {
     /// Connect to the relay and serve, until SIGTERM.
     #[command(after_help = RUN_HELP)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show what the agent on this host is doing.
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     tunnel::keep_what_bulk_needs();
     tunnel::look_up_without_libraries();
     match Cli::parse().command {
-        Command::Run(arguments) => start(arguments),
+        Command::Run(arguments) => start(*arguments),
         Command::Status(asked) => with_settings(&asked.places, |settings| {
             status::show::run(&settings.state_dir, &asked)
         }),

@@ -150,9 +150,7 @@ mod tests {
                 u64::MAX,
             ),
             &way,
-            &Health::Missing {
-                advice: long.clone(),
-            },
+            &Health::Missing { advice: long },
             &policy,
         );
 

@@ -56,15 +56,18 @@ use crate::{
 mod afresh;
 mod bulk;
 mod ended;
+mod quiet;
 mod show;
 mod upgrade;
 mod way;
 
+pub use quiet::Quiet;
 pub use upgrade::Upgrade;
 
 use afresh::or_afresh;
 use bulk::BulkDial;
 use ended::Ended;
+use quiet::End;
 
 /// How often the figures of a session go to the status.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
@@ -102,6 +105,8 @@ pub struct Supervisor {
     pub kept: Option<Session>,
     /// When a better transport is tried.
     pub upgrade: Upgrade,
+    /// How long an idle session may be silent here.
+    pub quiet: Quiet,
     /// How the relay is dialled.
     pub dialling: Dialling,
     /// What led to it before.
@@ -273,6 +278,12 @@ impl Supervisor {
         let now = self.world.clock.now();
         backoff.on_lost(now, session.stats().last_heard > began);
         self.upgrade.note_lost(now);
+        self.quiet.note_end(&End {
+            since: began,
+            last_heard: session.stats().last_heard,
+            at: now,
+            is_idle_death: matches!(served, Served::Lost) && session.stats().streams_open == 0,
+        });
         let lived = now.saturating_duration_since(began);
         let at = clock::timestamp(&self.world);
         let slot = self.slot.take();

@@ -21,6 +21,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     shipped!("default-deny-inbound"),
     shipped!("idle-350-silent"),
     shipped!("idle-240-silent"),
+    shipped!("idle-12-silent"),
     shipped!("idle-rst"),
     shipped!("udp-30s-nat"),
     shipped!("nat-rebind"),

@@ -250,11 +250,8 @@ impl Sessions {
         visit: Visit,
     ) -> Result<Option<Arrival>, Failed> {
         let parts = &self.parts;
-        let nonce = parts.world.random();
-        let received = match connection
-            .challenge(&parts.identity, &parts.node, nonce)
-            .await
-        {
+        let received = self.hear_hello(&mut connection).await;
+        let received = match received {
             Ok(received) => received,
             Err(ConnectionError::Handshake(error)) => {
                 let code = error.refusal();
@@ -379,6 +376,20 @@ impl Sessions {
             }),
             (None, None) => Ok(Guest::Agent(agent)),
         }
+    }
+
+    /// Challenges who has come, and hears who that is.
+    async fn hear_hello(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<ReceivedHello, ConnectionError> {
+        let SessionParts {
+            world,
+            identity,
+            node,
+            ..
+        } = &self.parts;
+        connection.challenge(identity, node, world.random()).await
     }
 
     /// Has a session go on over this connection.

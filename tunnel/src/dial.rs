@@ -108,6 +108,9 @@ pub struct DialOptions {
     pub resume: Option<Session>,
     /// For how long a connection must have held before the relay is asked for a session.
     pub hold: Duration,
+    /// How long an idle session may be silent, at most; the transport's own pause is another
+    /// bound.
+    pub quiet_max: Duration,
     /// The proxy on the way, where there is one.
     pub proxy: Option<ProxyUse>,
     /// Vouch for a proxy that is spoken to over TLS.
@@ -137,6 +140,7 @@ impl DialOptions {
             resume_window: Duration::ZERO,
             resume: None,
             hold: Duration::ZERO,
+            quiet_max: Duration::MAX,
             proxy: None,
             roots: Arc::new(RootCertStore::empty()),
             interceptors: None,

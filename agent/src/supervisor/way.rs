@@ -9,6 +9,7 @@ impl Supervisor {
     pub(super) fn options(&self) -> DialOptions {
         DialOptions {
             resume: self.kept.clone(),
+            quiet_max: self.quiet.max(),
             ..self.dialling.options(&self.identity, self.instance)
         }
     }

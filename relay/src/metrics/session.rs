@@ -156,24 +156,29 @@ impl SessionSeries {
                 &["transport"],
             )?,
         };
+        series.begin();
+        Ok(series)
+    }
+
+    /// Gives every value of a label its series from the start.
+    fn begin(&self) {
         for result in Resumed::ALL {
-            series.resumes.with_label_values(&[result.as_str()]).reset();
+            self.resumes.with_label_values(&[result.as_str()]).reset();
         }
         for role in Role::ALL {
             for code in CloseCode::ALL {
                 let labels = [role.as_str(), code.as_str()];
-                series.closes.with_label_values(&labels).reset();
+                self.closes.with_label_values(&labels).reset();
             }
             for transport in Transport::ALL {
                 let labels = [transport.as_str(), role.as_str(), "live"];
-                series.sessions.with_label_values(&labels).set(0);
+                self.sessions.with_label_values(&labels).set(0);
             }
         }
         for transport in Transport::ALL {
-            let count = series.intercepted.with_label_values(&[transport.as_str()]);
+            let count = self.intercepted.with_label_values(&[transport.as_str()]);
             count.reset();
         }
-        Ok(series)
     }
 }
 

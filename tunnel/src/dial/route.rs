@@ -78,7 +78,7 @@ impl Route {
             instance: options.instance,
             software: options.software.clone(),
             credential: shown,
-            heartbeat_idle: way.transport.heartbeat_idle(),
+            heartbeat_idle: way.transport.heartbeat_idle().min(options.quiet_max),
             bulk_lane_of: None,
             resume_of: options.resume.as_ref().map(Session::id),
             resume_window: options.resume_window,

@@ -8,8 +8,12 @@ fn rules(keys: &str) -> DockerRules {
     Policy::parse(&text).unwrap().docker().clone()
 }
 
+#[expect(
+    clippy::unwrap_in_result,
+    reason = "a fixture that fails is a test that fails"
+)]
 fn says(keys: &str, look: Look, body: &str) -> Result<(), Rule> {
-    let json = Json::parse(body.as_bytes()).unwrap();
+    let json = Json::parse(body.as_bytes()).expect("JSON");
     judge(&rules(keys), look, &json).map_err(|denied| denied.rule)
 }
 
@@ -41,6 +45,7 @@ fn an_ordinary_container_is_allowed() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_way_out_of_a_container_needs_its_key() {
     for (member, rule, key) in [
         (
@@ -313,6 +318,7 @@ fn an_image_is_judged_by_its_registry() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn commands_updates_volumes_networks_and_credentials_are_judged() {
     for (look, body, expected) in [
         (Look::ExecCreate, r#"{"Cmd":["sh"],"Tty":true}"#, Ok(())),

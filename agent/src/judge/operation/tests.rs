@@ -74,6 +74,10 @@ fn rules(text: &str) -> DockerRules {
         .clone()
 }
 
+#[expect(
+    clippy::unwrap_in_result,
+    reason = "a fixture that fails is a test that fails"
+)]
 fn asked(rules: &DockerRules, method: &str, path: &str) -> Result<(), Rule> {
     let query = match path {
         "/images/create" => "?fromImage=reg.example%3A5000%2Fa&tag=1",
@@ -81,7 +85,7 @@ fn asked(rules: &DockerRules, method: &str, path: &str) -> Result<(), Rule> {
         _ => "",
     };
     let text = format!("{method} /v1.41{path}{query} HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
-    let request = head::request(text.as_bytes()).unwrap();
+    let request = head::request(text.as_bytes()).expect("a sound request");
     judge_head(rules, &request)
         .map(drop)
         .map_err(|Denied { rule, .. }| rule)
