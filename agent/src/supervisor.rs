@@ -14,10 +14,7 @@
 use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel::{
     Closed, Credential, DialError, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session, World,
@@ -37,30 +34,27 @@ use wire::{
 use crate::{
     clock,
     dialling::Dialling,
-    docker::Health,
     enrol::{self, address_text},
     figures::{Figures, Telling},
-    host::{Host, Vitals},
     identity::{self, Identity, Stage},
     known_networks::KnownNetworks,
     nudge::{Nudge, Nudges},
-    policy_file::PolicyInForce,
     report::{self, Passed},
-    sandbox::Told,
     state_dir::StateDir,
     status::{Board, LastError, State},
-    watched,
     work::Work,
 };
 
 mod afresh;
 mod bulk;
 mod ended;
+mod facts;
 mod quiet;
 mod show;
 mod upgrade;
 mod way;
 
+pub use facts::Facts;
 pub use quiet::Quiet;
 pub use upgrade::Upgrade;
 
@@ -137,25 +131,6 @@ pub struct Supervisor {
     pub nudges: Nudges,
     /// When a relay that leaves has told this agent to come back, from the session's end.
     pub slot: Option<Duration>,
-}
-
-/// What goes into a report.
-#[derive(Debug)]
-pub struct Facts {
-    /// The host.
-    pub host: Host,
-    /// The process.
-    pub vitals: Vitals,
-    /// What the kernel enforces.
-    pub sandbox: Told,
-    /// What the session passes.
-    pub way: Passed,
-    /// The Docker Engine, as it changes.
-    pub docker: watch::Receiver<Health>,
-    /// Has the Engine asked at once.
-    pub ask_docker: Arc<Notify>,
-    /// The policy, as it changes.
-    pub policy: watch::Receiver<PolicyInForce>,
 }
 
 /// What happened during a session; acted upon after the wait.
@@ -592,17 +567,4 @@ fn heed(goaway: &Goaway, random: f64) -> Duration {
     let slot = Duration::from_millis(goaway.reconnect_after_ms).saturating_add(within);
     tracing::info!(reconnect_in = ?slot, drain_ms = goaway.drain_ms, "the relay is leaving");
     slot
-}
-
-impl Facts {
-    /// Waits until something of the report has changed.
-    ///
-    /// Cancel safe: a change stays marked until the next report.
-    async fn changed(&mut self) {
-        tokio::select! {
-            biased;
-            () = watched::changed(&mut self.docker) => {}
-            () = watched::changed(&mut self.policy) => {}
-        }
-    }
 }
