@@ -3,6 +3,7 @@
 
 mod bulk;
 mod disk;
+mod drain;
 mod enrolment;
 mod identity;
 mod intruders;

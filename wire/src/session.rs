@@ -224,6 +224,8 @@ pub struct Session {
 
     connections: BTreeMap<ConnectionId, Box<Connection>>,
     next_connection: u64,
+    /// When something was last heard on a connection that is gone.
+    heard: Option<Instant>,
     bulk: BulkOptions,
     bulk_asked_at: Option<Instant>,
 
@@ -270,6 +272,7 @@ impl Session {
             settled_acks: Vec::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
+            heard: None,
             bulk: BulkOptions::lanes(0),
             bulk_asked_at: None,
             notices: Notices::default(),
@@ -357,12 +360,11 @@ impl Session {
             .map(|connection| &**connection)
     }
 
-    /// When something was last heard on any connection.
+    /// When something was last heard on any connection, present or past.
     pub fn last_heard(&self) -> Option<Instant> {
-        self.connections
-            .values()
-            .map(|connection| connection.heartbeat.last_heard())
-            .max()
+        let present = self.connections.values();
+        let present = present.map(|connection| connection.heartbeat.last_heard());
+        present.max().max(self.heard)
     }
 
     /// What the application is to know next.
@@ -405,6 +407,7 @@ impl Session {
             self.events.push_back(Event::Readable(*id));
             self.events.push_back(Event::Writable(*id));
         }
+        self.heard = self.last_heard();
         self.connections.clear();
         self.events.push_back(Event::Closed(closed.clone()));
         self.closed = Some(closed);

@@ -114,7 +114,9 @@ async fn show_environments(State(health): State<Health>) -> Response {
 
 /// An environment in the words of the metrics, `now` in seconds since 1970.
 fn row(view: EnvironmentView, heard: Option<Duration>, now: f64) -> EnvironmentRow {
-    let session = view.session.as_ref().map(|session| SessionRow {
+    // One that waits for a connection is of no use to anybody at the moment.
+    let live = view.session.filter(|session| session.is_connected);
+    let session = live.as_ref().map(|session| SessionRow {
         transport: session.transport,
         round_trip: session.rtt.map(|rtt| rtt.as_secs_f64()),
         began: session.connected_since.as_duration().as_secs_f64(),
@@ -130,7 +132,7 @@ fn row(view: EnvironmentView, heard: Option<Duration>, now: f64) -> EnvironmentR
         // To the millisecond: more is noise of the scrape.
         last_heard: heard.map(|ago| ((now - ago.as_secs_f64()) * 1_000.0).round() / 1_000.0),
         session,
-        figures: view.session.and_then(|session| session.figures),
+        figures: live.and_then(|session| session.figures),
     }
 }
 

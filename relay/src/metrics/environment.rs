@@ -60,7 +60,8 @@ const FAMILIES: [Family; 17] = [
     (
         "up",
         "gauge",
-        "1 while the agent has a session, else 0; none where no agent has enrolled.",
+        "1 while the agent has a session and that a connection, else 0; none where no agent has \
+         enrolled.",
         |row, out| {
             let up = f64::from(u8::from(row.session.is_some()));
             out.maybe(row.is_enrolled.then_some(up));

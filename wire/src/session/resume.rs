@@ -74,6 +74,7 @@ impl Session {
     }
 
     fn remove(&mut self, id: ConnectionId) {
+        self.heard = self.last_heard();
         if self.connections.remove(&id).is_none() {
             return;
         }

@@ -164,6 +164,22 @@ fn a_goaway_is_heard_and_streams_go_on() {
 }
 
 #[test]
+fn when_the_peer_was_last_heard_is_known_after_the_end() {
+    for transport in BOTH_KINDS {
+        let mut pair = Pair::over(transport);
+        pair.settle();
+        pair.run_for(Duration::from_secs(60));
+
+        pair.ends[B].session.close(CloseCode::Shutdown, "over");
+        pair.settle();
+
+        let heard = pair.ends[A].session.last_heard();
+        assert!(pair.ends[A].session.closed().is_some());
+        assert!(heard.is_some_and(|heard| pair.now - heard < Duration::from_secs(5)));
+    }
+}
+
+#[test]
 fn a_close_ends_both_ends_with_its_code_and_reason() {
     for transport in BOTH_KINDS {
         let mut pair = Pair::over(transport);
