@@ -32,11 +32,12 @@ fn bench(arguments: &[&str], results: &Path) -> Output {
         .expect("cargo built it")
 }
 
-/// Compares in short windows, and returns all that was seen.
+/// Compares in short windows, and returns all that was seen. Not so short that a busy machine
+/// gives a whole one to others.
 fn compare(arguments: &[&str]) -> Value {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let json = folder.path().join("run.json").display().to_string();
-    let mut all = vec!["compare", "--rounds", "1", "--window", "40"];
+    let mut all = vec!["compare", "--rounds", "1", "--window", "300"];
     all.extend(["--warm-up", "20", "--json", &json]);
     all.extend(arguments);
     let output = bench(&all, folder.path());
