@@ -8,18 +8,15 @@
 //! The socket is opened before the sandbox, and hears nothing but the kernel. Where it cannot
 //! be had, pauses end by themselves, as late as half a minute.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::OwnedFd,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::IpAddr, os::fd::OwnedFd, time::Duration};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, netlink, socket_with};
 use tokio::net::UnixDatagram;
 use tokio_util::sync::CancellationToken;
-use tunnel::World;
+use tunnel::{
+    World,
+    dial::{ANYWHERE, own_address},
+};
 
 use crate::nudge::{Nudge, Nudges};
 
@@ -34,8 +31,12 @@ const MESSAGE_BYTES: usize = 16 * 1024;
 /// when nothing was heard for so long.
 const SETTLED: Duration = Duration::from_millis(700);
 
-/// `RTM_NEWLINK`, from `linux/rtnetlink.h`.
+/// `RTM_NEWLINK` and `RTM_DELLINK`, from `linux/rtnetlink.h`.
 const NEW_LINK: u16 = 16;
+const GONE_LINK: u16 = 17;
+
+/// `AF_UNSPEC`: of the link itself. One that leaves a bridge is told of with the bridge's.
+const ANY_FAMILY: u8 = 0;
 
 /// `nlmsghdr` and `ifinfomsg`, from `linux/netlink.h` and `linux/rtnetlink.h`.
 const HEADER_BYTES: usize = 16;
@@ -44,12 +45,6 @@ const LINK_BYTES: usize = 16;
 /// `IFF_RUNNING` and `IFF_LOOPBACK`, from `linux/if.h`.
 const RUNNING: u32 = 0x40;
 const LOOPBACK: u32 = 0x8;
-
-/// Where nobody is (RFC 5737, RFC 3849): what leads there is the default route.
-const ELSEWHERE: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-];
 
 /// Opens the kernel's news of its network.
 ///
@@ -130,11 +125,11 @@ impl Ways {
     /// Looks, without sending anything. True: it is another way than before.
     fn look(&mut self, world: &World, relay: Option<IpAddr>) -> bool {
         let mut is_another = false;
-        for to in ELSEWHERE.into_iter().chain(relay) {
-            // Connecting a UDP socket asks for the route, and does no more.
-            let socket = world.net.connect_udp(SocketAddr::new(to, 9));
-            let from = socket.and_then(|socket| socket.local_addr());
-            let from = from.ok().map(|address| address.ip());
+        // A relay of before is looked at no more.
+        self.seen
+            .retain(|to, _| ANYWHERE.contains(to) || Some(*to) == relay);
+        for to in ANYWHERE.into_iter().chain(relay) {
+            let from = own_address(world, to);
             let before = self.seen.insert(to, from);
             // To be without a way is nothing to try at once for.
             is_another |= before.is_some_and(|before| before != from) && from.is_some();
@@ -153,13 +148,17 @@ impl Links {
     fn hear(&mut self, mut bytes: &[u8]) -> bool {
         let mut has_risen = false;
         while let Some((kind, body, rest)) = message(bytes) {
-            if kind == NEW_LINK
-                && let Some((index, flags)) = link(body)
-                && flags & LOOPBACK == 0
-            {
-                let is_running = flags & RUNNING != 0;
-                let before = self.0.insert(index, is_running);
-                has_risen |= is_running && before == Some(false);
+            match (kind, link(body)) {
+                (NEW_LINK, Some((index, flags))) if flags & LOOPBACK == 0 => {
+                    let is_running = flags & RUNNING != 0;
+                    let before = self.0.insert(index, is_running);
+                    has_risen |= is_running && before == Some(false);
+                }
+                // Every container has had one, and no number is used again.
+                (GONE_LINK, Some((index, _))) if body[0] == ANY_FAMILY => {
+                    self.0.remove(&index);
+                }
+                _ => {}
             }
             bytes = rest;
         }
@@ -192,9 +191,13 @@ mod tests {
     use super::*;
 
     fn new_link(index: u32, flags: u32) -> Vec<u8> {
+        about_link(NEW_LINK, index, flags)
+    }
+
+    fn about_link(kind: u16, index: u32, flags: u32) -> Vec<u8> {
         let mut bytes = vec![0; HEADER_BYTES + LINK_BYTES];
         bytes[..4].copy_from_slice(&32_u32.to_ne_bytes());
-        bytes[4..6].copy_from_slice(&NEW_LINK.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
         bytes[20..24].copy_from_slice(&index.to_ne_bytes());
         bytes[24..28].copy_from_slice(&flags.to_ne_bytes());
         bytes
@@ -209,6 +212,18 @@ mod tests {
         let both = [new_link(7, RUNNING), new_link(2, RUNNING)].concat();
         assert!(links.hear(&both));
         assert!(!links.hear(&new_link(2, RUNNING)));
+    }
+
+    #[test]
+    fn links_that_are_gone_take_no_room() {
+        let mut links = Links::default();
+
+        for index in 2..1_000 {
+            links.hear(&new_link(index, RUNNING));
+            links.hear(&about_link(GONE_LINK, index, 0));
+        }
+
+        assert!(links.0.is_empty());
     }
 
     proptest! {

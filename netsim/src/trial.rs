@@ -63,12 +63,23 @@ impl Pace {
     };
 }
 
-/// By how much a scenario is made shorter: not at all where a VPN comes up, since an agent needs
-/// its time to notice, and its timers are not divided.
+/// By how much a scenario is made shorter where an agent goes through a proxy: it tries to do
+/// without half a minute after it is online, and only that touches what keeps it from it.
+const SCALE_BEHIND_A_PROXY: u32 = 3;
+
+/// By how much a scenario is made shorter: not at all where a VPN comes up, or where the proxy
+/// of an agent cuts connections, since an agent needs its time to notice, and its timers are not
+/// divided.
 pub fn scale_of(drawn: &Scenario, pace: Pace) -> u32 {
     let mut events = drawn.events.iter();
     let has_vpn = events.any(|event| matches!(*event.deed, Deed::VpnUp | Deed::VpnDown));
-    if has_vpn { 1 } else { pace.scale }
+    let is_behind = drawn.hosts.iter().any(|host| host.proxy.is_some());
+    let is_cut = drawn.proxies.iter().any(|proxy| proxy.cut_after.is_some());
+    match (has_vpn || is_behind && is_cut, is_behind) {
+        (true, _) => 1,
+        (false, true) => pace.scale.min(SCALE_BEHIND_A_PROXY),
+        (false, false) => pace.scale,
+    }
 }
 
 /// Why a drawn scenario cannot be tried here, though its file says that it can; none where it

@@ -26,7 +26,7 @@ mod way;
 
 pub use credential::Credential;
 pub use error::{Cause, DialError};
-pub use network::network;
+pub use network::{ANYWHERE, network, own_address};
 pub use tally::{DialCounts, DialTally};
 pub use way::{Preference, Way};
 

@@ -77,7 +77,8 @@ fn welcome() -> Welcome {
         reconnect_window: Duration::ZERO,
         heartbeat_idle: Duration::ZERO,
         bulk_lanes_max: 0,
-        resume_window: Duration::ZERO,
+        // More than any dialler here asks for.
+        resume_window: Duration::from_secs(3600),
     }
 }
 
@@ -498,5 +499,19 @@ on_both_transports! {
         client_read.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"413 too large");
         upload.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_session_waits_for_no_longer_than_its_dialler_has_asked_whatever_the_relay_says() {
+    for transport in [Transport::Ws, Transport::Quic] {
+        let (agent, relay) = pair(transport).await;
+
+        // The connection is gone, and nothing was said of the session.
+        relay.abort(CloseCode::ConnectionLost, "");
+
+        let closed = tokio::time::timeout(DEADLINE, agent.closed()).await;
+        let closed = closed.expect("the dialler asked for no resumption");
+        assert_eq!(closed.code, CloseCode::ConnectionLost, "over {transport}");
     }
 }

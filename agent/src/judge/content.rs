@@ -3,6 +3,8 @@
 //! A structure is a table of its members. A member that is not in the table is of a newer
 //! Engine, and refused unless it says nothing: what is not known cannot be judged.
 
+use std::collections::HashSet;
+
 use super::{Denied, image, json::Json, operation::Look};
 use crate::policy::{
     DockerRules, Rule,
@@ -197,13 +199,10 @@ const HOST_CONFIG: (Free, Judged) = (
         }),
         ("volumedriver", |rules, json| volume_driver(rules, json)),
         ("volumesfrom", |rules, json| {
-            match json.is_blank() || rules.volumes_from {
-                true => Ok(()),
-                false => Err(Denied::new(
-                    Rule::VolumesFrom,
-                    "volumes of another container",
-                )),
-            }
+            let is_allowed = json.is_blank() || rules.volumes_from;
+            only_if(is_allowed, Rule::VolumesFrom, || {
+                "volumes of another container".to_owned()
+            })
         }),
     ],
 );
@@ -213,10 +212,11 @@ const DEVICE: (Free, Judged) = (
     &["cgrouppermissions", "pathincontainer"],
     &[("pathonhost", |rules, json| {
         let path = text(json, "PathOnHost")?;
-        match rules.devices.iter().any(|device| device == path) {
-            true => Ok(()),
-            false => Err(Denied::new(Rule::Devices, format!("the device {path:?}"))),
-        }
+        only_if(
+            rules.devices.iter().any(|device| device == path),
+            Rule::Devices,
+            || format!("the device {path:?}"),
+        )
     })],
 );
 
@@ -345,13 +345,9 @@ pub fn image(rules: &DockerRules, reference: &str) -> Result<(), Denied> {
 ///
 /// It is not named.
 pub fn registry(rules: &DockerRules, name: &str) -> Result<(), Denied> {
-    match rules.permits_registry(name) {
-        true => Ok(()),
-        false => Err(Denied::new(
-            Rule::Registries,
-            format!("the registry {name:?}"),
-        )),
-    }
+    only_if(rules.permits_registry(name), Rule::Registries, || {
+        format!("the registry {name:?}")
+    })
 }
 
 /// Whether a namespace of the host may be shared.
@@ -360,13 +356,11 @@ pub fn registry(rules: &DockerRules, name: &str) -> Result<(), Denied> {
 ///
 /// It is not named.
 pub fn needs_namespace(rules: &DockerRules, name: Namespace, what: &str) -> Result<(), Denied> {
-    match rules.host_namespaces.contains(&name) {
-        true => Ok(()),
-        false => Err(Denied::new(
-            Rule::HostNamespaces,
-            format!("{what}, which needs \"{}\"", name.as_str()),
-        )),
-    }
+    only_if(
+        rules.host_namespaces.contains(&name),
+        Rule::HostNamespaces,
+        || format!("{what}, which needs \"{}\"", name.as_str()),
+    )
 }
 
 fn walk(
@@ -380,7 +374,8 @@ fn walk(
         Json::Object(members) => members,
         _ => return Err(Denied::new(Rule::Request, format!("{what} is no object"))),
     };
-    let mut seen = Vec::with_capacity(members.len());
+    // A body may have as many members as fit a mebibyte.
+    let mut seen = HashSet::with_capacity(members.len());
     for (name, value) in members {
         let folded = name.to_ascii_lowercase();
         if seen.contains(&folded) {
@@ -397,9 +392,18 @@ fn walk(
                 return Err(Denied::new(Rule::Privileged, why));
             }
         }
-        seen.push(folded);
+        seen.insert(folded);
     }
     Ok(())
+}
+
+/// Allowed, or what is denied, and by which rule.
+fn only_if(is_allowed: bool, rule: Rule, what: impl FnOnce() -> String) -> Result<(), Denied> {
+    if is_allowed {
+        Ok(())
+    } else {
+        Err(Denied::new(rule, what()))
+    }
 }
 
 fn text<'j>(json: &'j Json, what: &str) -> Result<&'j str, Denied> {
@@ -424,17 +428,19 @@ fn each(
 
 /// A wall that only `privileged` takes down.
 fn wall(rules: &DockerRules, json: &Json, what: &str) -> Result<(), Denied> {
-    match json.is_blank() || rules.privileged {
-        true => Ok(()),
-        false => Err(Denied::new(Rule::Privileged, format!("`{what}`"))),
-    }
+    only_if(
+        json.is_blank() || rules.privileged,
+        Rule::Privileged,
+        || format!("`{what}`"),
+    )
 }
 
 fn list_wall(rules: &DockerRules, json: &Json, what: &str) -> Result<(), Denied> {
-    match *json == Json::Null || rules.privileged {
-        true => Ok(()),
-        false => Err(Denied::new(Rule::Privileged, format!("`{what}`"))),
-    }
+    only_if(
+        *json == Json::Null || rules.privileged,
+        Rule::Privileged,
+        || format!("`{what}`"),
+    )
 }
 
 fn namespace(rules: &DockerRules, json: &Json, name: Namespace) -> Result<(), Denied> {
@@ -449,13 +455,11 @@ fn namespace(rules: &DockerRules, json: &Json, name: Namespace) -> Result<(), De
 fn capability(rules: &DockerRules, json: &Json) -> Result<(), Denied> {
     let name = capability_name(text(json, "CapAdd")?);
     let is_named = |known: &String| *known == name || known == "ALL";
-    match rules.capabilities.iter().any(is_named) {
-        true => Ok(()),
-        false => Err(Denied::new(
-            Rule::Capabilities,
-            format!("the capability {name:?}"),
-        )),
-    }
+    only_if(
+        rules.capabilities.iter().any(is_named),
+        Rule::Capabilities,
+        || format!("the capability {name:?}"),
+    )
 }
 
 fn security(rules: &DockerRules, json: &Json) -> Result<(), Denied> {
@@ -468,17 +472,11 @@ fn security(rules: &DockerRules, json: &Json) -> Result<(), Denied> {
             | "seccomp=builtin"
             | "apparmor=docker-default"
     );
-    match tightens || rules.privileged {
-        true => Ok(()),
-        false => {
-            // A profile may be given as a whole.
-            let name = option.split(['=', ':']).next().unwrap_or_default();
-            Err(Denied::new(
-                Rule::Privileged,
-                format!("the security option {name:?}"),
-            ))
-        }
-    }
+    only_if(tightens || rules.privileged, Rule::Privileged, || {
+        // A profile may be given as a whole.
+        let name = option.split(['=', ':']).next().unwrap_or_default();
+        format!("the security option {name:?}")
+    })
 }
 
 fn gpu(rules: &DockerRules, json: &Json) -> Result<(), Denied> {
@@ -492,25 +490,19 @@ fn gpu(rules: &DockerRules, json: &Json) -> Result<(), Denied> {
         _ => "?",
     };
     let is_gpu = matches!(driver, "" | "nvidia") && rules.devices.iter().any(|name| name == "gpu");
-    match is_gpu || rules.privileged {
-        true => Ok(()),
-        false => Err(Denied::new(
-            Rule::Devices,
-            format!("devices of the driver {driver:?}"),
-        )),
-    }
+    only_if(is_gpu || rules.privileged, Rule::Devices, || {
+        format!("devices of the driver {driver:?}")
+    })
 }
 
 fn log_driver(rules: &DockerRules, json: &Json) -> Result<(), Denied> {
     let name = text(json, "Type")?;
     let stays = matches!(name, "" | "json-file" | "local" | "journald" | "none");
-    match stays || rules.log_drivers.iter().any(|known| known == name) {
-        true => Ok(()),
-        false => Err(Denied::new(
-            Rule::LogDrivers,
-            format!("the log driver {name:?}"),
-        )),
-    }
+    only_if(
+        stays || rules.log_drivers.iter().any(|known| known == name),
+        Rule::LogDrivers,
+        || format!("the log driver {name:?}"),
+    )
 }
 
 fn endpoints(rules: &DockerRules, json: &Json) -> Result<(), Denied> {

@@ -211,8 +211,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> AsyncRead for JudgedRead<R, W>
         if let Err(why) = shared.exchange.engine(&[], &|| rules.law()) {
             return Poll::Ready(Err(shared.fail(why)));
         }
-        if let Poll::Ready(Err(error)) = shared.flush(cx) {
-            return Poll::Ready(Err(error));
+        let had_held = !shared.exchange.to_engine().is_empty();
+        match shared.flush(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            // The socket has woken this half alone, and the other one may wait for room.
+            Poll::Ready(Ok(())) if had_held => shared.wake(),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         shared.reader = Some(cx.waker().clone());
         let ours = shared.exchange.to_client();

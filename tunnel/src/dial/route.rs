@@ -163,7 +163,9 @@ impl Route {
             }
             introduced => introduced,
         };
-        let (connection, welcome) = introduced?;
+        let (connection, mut welcome) = introduced?;
+        // Whatever a relay says: streams are not kept for longer than this end wants.
+        welcome.resume_window = welcome.resume_window.min(self.hello.resume_window);
         let kept = self.resume.take();
         let kept = kept.filter(|session| session.id() == welcome.session_id);
         let is_resumed = kept.is_some();

@@ -256,11 +256,8 @@ async fn serve_ours(parts: DriverParts, id: StreamId, send: SendStream, mut recv
             return read_lane(&parts, lane, recv, Bytes::new()).await;
         }
         // The peer says from where on it answers.
-        let mut unread = BytesMut::new();
-        let frame = match first_frame(&mut recv, &mut unread).await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return,
-            Err(error) => return parts.violated(&error),
+        let Some((frame, unread)) = head(&parts, &mut recv).await else {
+            return;
         };
         let now = parts.shared.clock.now();
         let connection = parts.connection;
@@ -268,7 +265,7 @@ async fn serve_ours(parts: DriverParts, id: StreamId, send: SendStream, mut recv
             .shared
             .with(|state| state.machine.handle_lane_answer(now, connection, id, frame));
         match answered {
-            Ok(Some(lane)) => read_lane(&parts, lane, recv, unread.freeze()).await,
+            Ok(Some(lane)) => read_lane(&parts, lane, recv, unread).await,
             Ok(None) => {}
             Err(error) => parts.violated(&error),
         }
@@ -279,11 +276,8 @@ async fn serve_ours(parts: DriverParts, id: StreamId, send: SendStream, mut recv
 /// The lane of a stream that the peer opened: its first frame says which.
 async fn serve_theirs(parts: DriverParts, send: SendStream, mut recv: RecvStream) {
     let writer = Writer::new(send);
-    let mut unread = BytesMut::new();
-    let frame = match first_frame(&mut recv, &mut unread).await {
-        Ok(Some(frame)) => frame,
-        Ok(None) => return,
-        Err(error) => return parts.violated(&error),
+    let Some((frame, unread)) = head(&parts, &mut recv).await else {
+        return;
     };
     let now = parts.shared.clock.now();
     let opened = parts
@@ -292,7 +286,7 @@ async fn serve_theirs(parts: DriverParts, send: SendStream, mut recv: RecvStream
     match opened {
         Ok(Some(lane)) => {
             let id = lane.id;
-            let read = read_lane(&parts, lane, recv, unread.freeze());
+            let read = read_lane(&parts, lane, recv, unread);
             tokio::join!(write_lane(&parts, id, writer), read);
         }
         Ok(None) => {
@@ -300,6 +294,19 @@ async fn serve_theirs(parts: DriverParts, send: SendStream, mut recv: RecvStream
             let _stopped = recv.stop(VarInt::from_u32(0));
         }
         Err(error) => parts.violated(&error),
+    }
+}
+
+/// How a lane begins, and what came with that. `None`: it ended before, or broke the protocol,
+/// of which the session then ends.
+async fn head(parts: &DriverParts, recv: &mut RecvStream) -> Option<(Frame, Bytes)> {
+    let mut unread = BytesMut::new();
+    match first_frame(recv, &mut unread).await {
+        Ok(frame) => frame.map(|frame| (frame, unread.freeze())),
+        Err(error) => {
+            parts.violated(&error);
+            None
+        }
     }
 }
 

@@ -1,22 +1,20 @@
 //! What of the host a container would see: paths, and volumes that stand for paths.
 
-use super::{Denied, DockerRules, Free, Json, Judged, Rule, each, image, text, walk};
+use super::{Denied, DockerRules, Free, Json, Judged, Rule, each, image, only_if, text, walk};
 
 fn path(rules: &DockerRules, path: &str, read_only: bool) -> Result<(), Denied> {
-    match rules.permits_mount(path, read_only) {
-        true => Ok(()),
-        false => {
+    only_if(
+        rules.permits_mount(path, read_only),
+        Rule::BindMounts,
+        || {
             let how = if read_only {
                 "for reading"
             } else {
                 "for writing"
             };
-            Err(Denied::new(
-                Rule::BindMounts,
-                format!("the mount of {path:?} {how}"),
-            ))
-        }
-    }
+            format!("the mount of {path:?} {how}")
+        },
+    )
 }
 
 /// `source:target[:options]`; a source that is no path is a volume's name.

@@ -399,3 +399,18 @@ fn commands_updates_volumes_networks_and_credentials_are_judged() {
         assert_eq!(says("", look, body), expected, "{body}");
     }
 }
+
+#[test]
+fn a_body_of_as_many_members_as_it_may_have_is_judged_and_a_second_spelling_is_found() {
+    let mut members: String = (0..100_000)
+        .map(|number| format!("\"m{number}\":0,"))
+        .collect();
+    members.insert_str(0, "\"Image\":\"nginx\",");
+    let body = |last: &str| format!("{{{members}{last}}}");
+
+    assert_eq!(says("", Look::Container, &body("\"z\":0")), Ok(()));
+    assert_eq!(
+        says("", Look::Container, &body("\"M99999\":0")),
+        Err(Rule::Request)
+    );
+}
