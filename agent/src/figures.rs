@@ -78,7 +78,7 @@ impl Figures {
 
     fn of(&self, target: &Target) -> &Counts {
         match target {
-            Target::Docker => &self.docker,
+            Target::Docker | Target::Stacks => &self.docker,
             Target::Tcp { .. } => &self.tcp,
         }
     }

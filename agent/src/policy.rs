@@ -115,6 +115,10 @@ impl Policy {
         match target {
             Target::Docker if self.docker.access == Access::None => Verdict::Denied,
             Target::Docker => Verdict::Docker,
+            Target::Stacks => match self.docker.access {
+                Access::None | Access::ReadOnly => Verdict::Denied,
+                Access::Limited | Access::Full => Verdict::Docker,
+            },
             Target::Tcp { host, port } => self.judge_tcp(host, *port),
         }
     }

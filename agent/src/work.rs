@@ -286,6 +286,16 @@ impl Work {
             (Target::Tcp { .. }, Verdict::Denied) => {
                 Err(self.denied(&target.to_string(), AddressDenied::NoRule))
             }
+            (Target::Stacks, Verdict::Denied) => Err(Refusal {
+                code: ResetCode::PolicyDenied,
+                reason: self.by_policy("stacks need `docker.access` to be \"limited\" or \"full\""),
+                rule: Some(Rule::Access),
+            }),
+            (Target::Stacks, _) => Err(Refusal {
+                code: ResetCode::TargetUnreachable,
+                reason: "this agent has no stacks yet".to_owned(),
+                rule: None,
+            }),
             (Target::Docker, Verdict::Docker | Verdict::ByAddress) => {
                 let address = self.docker_socket.display().to_string();
                 let end = TargetEnd::Unix(&self.docker_socket);
@@ -383,6 +393,7 @@ async fn revoked(
         let allowed = match (in_force.judge(target), target, remote) {
             (Verdict::Denied, ..) => false,
             // It was opened unseen, and requests are seen from now on.
+            (_, Target::Stacks, _) => true,
             (_, Target::Docker, _) => !in_force.docker().judges_requests(),
             (_, Target::Tcp { host, port }, Some(remote)) => {
                 let gateways = gateways.look();

@@ -6,11 +6,13 @@ use thiserror::Error;
 
 use crate::limits::TARGET_BYTES_MAX;
 
-/// What a stream reaches: the Docker Engine's socket, or a TCP service.
+/// What a stream reaches: the Docker Engine's socket, the agent's stacks, or a TCP service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// The Docker Engine's Unix socket on the agent's host: `docker`.
     Docker,
+    /// The agent's compose engine: `stacks`. HTTP with documents of its own.
+    Stacks,
     /// A TCP service that the agent's policy file names: `tcp:HOST:PORT`.
     Tcp {
         /// A DNS name, an IPv4 address, or an IPv6 address without brackets.
@@ -21,10 +23,11 @@ pub enum Target {
 }
 
 impl Target {
-    /// The bounded kind for metric labels: `docker` or `tcp`.
+    /// The bounded kind for metric labels: `docker`, `stacks` or `tcp`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Docker => "docker",
+            Self::Stacks => "stacks",
             Self::Tcp { .. } => "tcp",
         }
     }
@@ -36,8 +39,8 @@ pub enum ParseTargetError {
     /// Longer than a DNS name and a port can be.
     #[error("the target has {0} characters, more than {TARGET_BYTES_MAX}")]
     TooLong(usize),
-    /// Neither `docker` nor `tcp:…`.
-    #[error("`{0}` is not a target: expected `docker` or `tcp:HOST:PORT`")]
+    /// None of `docker`, `stacks` and `tcp:…`.
+    #[error("`{0}` is not a target: expected `docker`, `stacks` or `tcp:HOST:PORT`")]
     UnknownKind(String),
     /// The host is empty or has characters that no host name or address has.
     #[error("`{0}` is not a host name or an address")]
@@ -56,6 +59,9 @@ impl FromStr for Target {
         }
         if text == "docker" {
             return Ok(Self::Docker);
+        }
+        if text == "stacks" {
+            return Ok(Self::Stacks);
         }
         let rest = text
             .strip_prefix("tcp:")
@@ -95,6 +101,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Docker => f.write_str("docker"),
+            Self::Stacks => f.write_str("stacks"),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
         }
@@ -109,6 +116,7 @@ mod tests {
     fn targets_read_back_from_their_text() {
         for text in [
             "docker",
+            "stacks",
             "tcp:db.internal:5432",
             "tcp:127.0.0.1:80",
             "tcp:[::1]:443",

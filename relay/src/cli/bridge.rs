@@ -94,7 +94,7 @@ impl Bridge {
     {
         match self.target {
             Target::Docker => self.carry_docker(io).await,
-            Target::Tcp { .. } => self.carry_tcp(io).await,
+            Target::Stacks | Target::Tcp { .. } => self.carry_tcp(io).await,
         }
     }
 

@@ -60,6 +60,10 @@ pub async fn run(args: ForwardArgs, access: &Access, format: Format) -> Result<E
             args.environment, args.listen
         )));
     }
+    if args.target == Target::Stacks {
+        let message = "`stacks` is not forwarded: it is reached through the relay alone";
+        return Err(Failure::new(Exit::Usage, message).advise("use `sternline-relay stack`"));
+    }
     let listen = Listen {
         address: args.listen,
         anywhere: args.listen_anywhere,

@@ -1,0 +1,3 @@
+//! From files and variables to a [`Stack`](crate::model::Stack).
+
+pub mod secret;
