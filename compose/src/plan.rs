@@ -1,8 +1,41 @@
 //! From what shall be and what is, to what to do. Pure.
+//!
+//! A plan depends on the stack and on what is there, and on no history: so an apply that was
+//! interrupted anywhere is gone on with by making the plan again. Containers in the middle of a
+//! replacement are known by their number and by their temporary names.
+//!
+//! Images come first: after the [`Operation::Pull`]s of a plan, look again at what is there, and
+//! make the plan again with [`Options::pulled`].
 
-use std::fmt;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub mod labels;
+#[doc(hidden)]
+pub mod simulate;
+pub mod spec;
+
+mod build;
+mod compare;
+mod decide;
+mod drift;
+mod graph;
+mod hash;
+mod observed;
+mod obstacle;
+mod operation;
+mod remove;
+mod topology;
+
+pub use drift::drift;
+pub use observed::{ImageSeen, Observed, Seen};
+pub use obstacle::Obstacle;
+pub use operation::{ContainerRef, Operation};
+pub use remove::remove;
+pub use spec::{Context, Unsupported};
+
+use crate::model::Stack;
 
 /// What to do, in an order that is right: every step after those it has in
 /// [`Step::after`].
@@ -13,6 +46,10 @@ pub struct Plan {
     /// What a person should know of, and nobody has to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Containers of another tool that are as they shall be: id to hash. Keep it, and give it
+    /// back in [`Options::adopted`]: for what was copied into a container cannot be seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub adopts: BTreeMap<String, String>,
 }
 
 /// One operation: one request to the Engine, or one wait.
@@ -30,93 +67,48 @@ pub struct Step {
     pub why: String,
 }
 
-/// What a step does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "do")]
-#[allow(missing_docs, reason = "fields are what they are called")]
-pub enum Operation {
-    /// Pull an image.
-    Pull { image: String, service: String },
-    /// Make a network of the stack.
-    CreateNetwork { key: String, name: String },
-    /// Take a container off a network.
-    Disconnect { network: String, container: String },
-    /// Put a container on a network.
-    Connect { network: String, container: String, service: String },
-    /// Remove a network.
-    RemoveNetwork { name: String },
-    /// Make a volume of the stack.
-    CreateVolume { key: String, name: String },
-    /// Remove a volume and what is on it. Only where that was asked for.
-    RemoveVolume { name: String },
-    /// Make a container, under a temporary name while its predecessor has the final one.
-    /// `inherits`: the container whose anonymous volumes it takes over.
-    CreateContainer {
-        service: String,
-        number: u32,
-        name: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        inherits: Option<String>,
-    },
-    /// Start a container.
-    StartContainer { service: String, container: String },
-    /// Stop a container, with the grace that it was made with.
-    StopContainer { service: String, container: String },
-    /// Remove a container; its anonymous volumes stay where another has taken them over.
-    RemoveContainer {
-        service: String,
-        container: String,
-        #[serde(default)]
-        volumes: bool,
-    },
-    /// Give a container its final name.
-    RenameContainer { service: String, container: String, name: String },
-    /// Restart a container whose dependency was replaced.
-    RestartContainer { service: String, container: String },
-    /// Wait until a service's containers are so far.
-    Wait { service: String, until: crate::model::Condition },
-}
-
 impl Plan {
     /// All is as it shall be.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
+
+    /// How many operations change something: neither pulls nor waits.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.steps
+            .iter()
+            .filter(|step| !step.operation.is_passive())
+            .count()
+    }
 }
 
-impl fmt::Display for Operation {
-    /// One line for a person.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pull { image, .. } => write!(f, "pull image {image}"),
-            Self::CreateNetwork { name, .. } => write!(f, "create network {name}"),
-            Self::Disconnect { network, container } => {
-                write!(f, "disconnect {container} from network {network}")
-            }
-            Self::Connect { network, container, .. } => {
-                write!(f, "connect {container} to network {network}")
-            }
-            Self::RemoveNetwork { name } => write!(f, "remove network {name}"),
-            Self::CreateVolume { name, .. } => write!(f, "create volume {name}"),
-            Self::RemoveVolume { name } => write!(f, "REMOVE VOLUME {name} and what is on it"),
-            Self::CreateContainer { name, .. } => write!(f, "create container {name}"),
-            Self::StartContainer { container, .. } => write!(f, "start container {container}"),
-            Self::StopContainer { container, .. } => write!(f, "stop container {container}"),
-            Self::RemoveContainer { container, .. } => write!(f, "remove container {container}"),
-            Self::RenameContainer { container, name, .. } => {
-                write!(f, "rename container {container} to {name}")
-            }
-            Self::RestartContainer { container, .. } => write!(f, "restart container {container}"),
-            Self::Wait { service, until } => {
-                use crate::model::Condition::{Completed, Healthy, Started};
-                let until = match until {
-                    Started => "runs",
-                    Healthy => "is healthy",
-                    Completed => "has completed",
-                };
-                write!(f, "wait until {service} {until}")
-            }
-        }
-    }
+/// What a plan depends on beside the stack and what is there.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// For the requests that make containers.
+    pub context: Context,
+    /// Also remove containers of this project that another tool made for services which are not
+    /// in the stack.
+    pub remove_foreign_orphans: bool,
+    /// Replace every container whose label has another [`Context::assignment`].
+    pub force_recreate: bool,
+    /// The images were pulled for this deployment: no more pulls of those that are there.
+    pub pulled: bool,
+    /// Seconds since 1970, for images that are pulled when they are old. Absent: none is old.
+    pub now_seconds: Option<i64>,
+    /// Containers of another tool that were taken as they were: see [`Plan::adopts`].
+    pub adopted: BTreeMap<String, String>,
+    /// Go by `deploy.rollback_config` in place of `deploy.update_config`.
+    pub rollback: bool,
+}
+
+/// What to do so that the stack runs.
+///
+/// # Errors
+///
+/// Every reason why it cannot. Nothing has to be undone then.
+pub fn plan(stack: &Stack, observed: &Observed, options: &Options) -> Result<Plan, Vec<Obstacle>> {
+    build::plan(stack, observed, options)
 }
