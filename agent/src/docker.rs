@@ -26,7 +26,7 @@ use crate::{policy::Access, policy_file::PolicyInForce, status::DockerStatus, wa
 
 mod transport;
 
-use transport::Transport;
+pub use transport::Transport;
 
 /// How often the Engine is asked.
 const ASK_EVERY: Duration = Duration::from_secs(30);

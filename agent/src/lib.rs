@@ -42,6 +42,7 @@ pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod sleep;
+pub mod stacks;
 pub mod state_dir;
 pub mod status;
 pub mod strict_toml;

@@ -27,6 +27,7 @@ use crate::{
     policy_file::PolicyInForce,
     report::Passed,
     sandbox::Told,
+    stacks::{self, Runner, Stacks},
     state_dir::StateDir,
     status::Board,
     supervisor::{Facts, Quiet, Supervisor, TokenRefused, Upgrade},
@@ -105,6 +106,7 @@ pub struct Node {
     supervisor: Supervisor,
     watcher: Watcher,
     policy_path: PathBuf,
+    stacks: Option<Runner>,
 }
 
 impl Node {
@@ -129,8 +131,16 @@ impl Node {
         let first = view::first(&start.identity, &sandbox, &policy.borrow(), &policy_path);
         let figures = Figures::new(world.clock.now());
         let (watcher, docker) = Watcher::new(&world, &docker_socket, &policy);
+        let (stacks, runner) = open_stacks(stacks::Parts {
+            world: world.clone(),
+            state: state.clone(),
+            docker_socket: docker_socket.clone(),
+            policy: policy.clone(),
+            policy_path: policy_path.clone(),
+        });
         let work = Work {
             world: world.clone(),
+            stacks,
             docker_socket,
             policy: policy.clone(),
             policy_path: policy_path.clone(),
@@ -176,6 +186,7 @@ impl Node {
             supervisor,
             watcher,
             policy_path,
+            stacks: runner,
         }
     }
 
@@ -200,6 +211,7 @@ impl Node {
             supervisor,
             watcher,
             policy_path,
+            stacks,
         } = self;
         let mut beside = JoinSet::new();
         beside.spawn(view::keep_shown(
@@ -209,9 +221,26 @@ impl Node {
             policy_path,
         ));
         beside.spawn(watcher.run(supervisor.stop.clone()));
+        if let Some(stacks) = stacks {
+            beside.spawn(stacks.run());
+        }
         let ended = supervisor.run().await;
         // Nobody asks any more for what these look at.
         beside.shutdown().await;
         ended
+    }
+}
+
+/// Without a disk there would be nothing to go back to, and so there are no stacks.
+fn open_stacks(parts: stacks::Parts) -> (Option<Stacks>, Option<Runner>) {
+    if !parts.state.is_on_disk() {
+        return (None, None);
+    }
+    match stacks::open(parts) {
+        Ok((stacks, runner)) => (Some(stacks), Some(runner)),
+        Err(error) => {
+            tracing::error!(%error, "no stacks: their folder in the state directory is of no use");
+            (None, None)
+        }
     }
 }

@@ -128,6 +128,11 @@ impl StateDir {
         &self.path
     }
 
+    /// Whether there is a disk below it.
+    pub const fn is_on_disk(&self) -> bool {
+        matches!(self.place, Place::Disk { .. })
+    }
+
     /// A file of the directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)

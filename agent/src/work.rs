@@ -33,6 +33,7 @@ use crate::{
     judge,
     policy::{AddressDenied, Rule, Verdict},
     policy_file::PolicyInForce,
+    stacks::Stacks,
     watched,
 };
 
@@ -46,6 +47,8 @@ const ADDRESSES_MAX: usize = 10;
 pub struct Work {
     /// For names, and for the way to what they stand for.
     pub world: World,
+    /// The compose engine, where there is a disk for what it keeps.
+    pub stacks: Option<Stacks>,
     /// The Docker Engine's socket.
     pub docker_socket: PathBuf,
     /// What is allowed.
@@ -84,6 +87,8 @@ struct Reached {
 /// How a stream went.
 enum Outcome {
     Spliced(Spliced),
+    /// It was for the compose engine, and has ended; why, where it broke.
+    Served(Result<(), String>),
     /// The policy changed and forbids it.
     Revoked,
 }
@@ -122,6 +127,12 @@ impl Work {
                 return self.refuse(incoming, open, refusal).await;
             }
         };
+        let allowed = self.policy.borrow().policy.judge(&incoming.open.target);
+        if let (Target::Stacks, Verdict::Docker, Some(stacks)) =
+            (&incoming.open.target, allowed, self.stacks.clone())
+        {
+            return self.serve_stacks(stacks, incoming, (open, started)).await;
+        }
         let reached = match timeout(REACH_WITHIN, self.reach(&incoming.open.target)).await {
             Ok(reached) => reached,
             Err(_) => Err(Refusal {
@@ -138,6 +149,27 @@ impl Work {
             Ok(reached) => self.carry(incoming, reached, (open, started)).await,
             Err(refusal) => self.refuse(incoming, open, refusal).await,
         }
+    }
+
+    /// Gives a stream to the compose engine.
+    async fn serve_stacks(
+        mut self,
+        stacks: Stacks,
+        incoming: IncomingStream,
+        (open, started): (Asked, Instant),
+    ) {
+        let address = "the agent's compose engine".to_owned();
+        self.log(open.clone(), Event::Opened { address }).await;
+        let (target, gateways) = (incoming.open.target.clone(), self.gateways.clone());
+        let (recv, send) = incoming.accept().into_split();
+        let outcome = tokio::select! {
+            biased;
+            served = stacks.serve(tokio::io::join(recv, send)) => Outcome::Served(served),
+            () = revoked(&mut self.policy, &target, None, &gateways) => Outcome::Revoked,
+        };
+        let lasted = self.world.clock.now().saturating_duration_since(started).as_millis();
+        let duration_ms = u64::try_from(lasted).unwrap_or(u64::MAX);
+        self.log(open, outcome.into_event(duration_ms)).await;
     }
 
     async fn refuse(&self, incoming: IncomingStream, open: Asked, refusal: Refusal) {
@@ -291,9 +323,12 @@ impl Work {
                 reason: self.by_policy("stacks need `docker.access` to be \"limited\" or \"full\""),
                 rule: Some(Rule::Access),
             }),
+            // It is not reached by a socket; see `stream`.
             (Target::Stacks, _) => Err(Refusal {
                 code: ResetCode::TargetUnreachable,
-                reason: "this agent has no stacks yet".to_owned(),
+                reason: "the agent cannot write its state directory, and so runs no stacks; \
+                         look at its log"
+                    .to_owned(),
                 rule: None,
             }),
             (Target::Docker, Verdict::Docker | Verdict::ByAddress) => {
@@ -442,13 +477,15 @@ impl Outcome {
     const fn spliced(&self) -> Option<&Spliced> {
         match self {
             Self::Spliced(spliced) => Some(spliced),
-            Self::Revoked => None,
+            Self::Served(_) | Self::Revoked => None,
         }
     }
 
     fn into_event(self, duration_ms: u64) -> Event {
         let (outcome, bytes) = match self {
             Self::Revoked => ("revoked by a change of the policy".to_owned(), None),
+            Self::Served(Ok(())) => ("ok".to_owned(), None),
+            Self::Served(Err(why)) => (why, None),
             Self::Spliced(Spliced {
                 sent,
                 received,

@@ -15,10 +15,10 @@ use tunnel::world::{Net, TargetEnd, TargetSocket};
 /// Stands where a URI wants a host; a socket has none.
 const HOST: &str = "docker";
 
-/// A connection for each request: two are made every half minute, and a connection that
-/// is kept could have ended in between. The connections end with this value.
+/// A connection for each request: they are few, and a connection that is kept could have
+/// ended in between. The connections end with this value.
 #[derive(Debug)]
-pub(super) struct Transport {
+pub struct Transport {
     net: Arc<dyn Net>,
     socket: PathBuf,
     /// For the first request.
@@ -27,7 +27,8 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(net: Arc<dyn Net>, socket: PathBuf, connected: TargetSocket) -> Arc<Self> {
+    /// `connected` serves the first request.
+    pub fn new(net: Arc<dyn Net>, socket: PathBuf, connected: TargetSocket) -> Arc<Self> {
         Arc::new(Self {
             net,
             socket,
@@ -37,7 +38,7 @@ impl Transport {
     }
 
     /// The Engine at the other end.
-    pub(super) fn engine(
+    pub fn engine(
         self: Arc<Self>,
         answer_within: Duration,
         version: &ClientVersion,
@@ -66,11 +67,14 @@ impl Transport {
         };
         let io = TokioIo::new(socket.into_io());
         let (mut sender, connection) = http1::handshake(io).await?;
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            // Whoever waits for the answer hears of what goes wrong.
-            .spawn(async { drop(connection.await) });
+        {
+            let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nothing is kept of those that have ended.
+            while connections.try_join_next().is_some() {}
+            // Whoever waits for the answer hears of what goes wrong. An answer may be an
+            // upgrade, such as the output of a command.
+            connections.spawn(async { drop(connection.with_upgrades().await) });
+        }
         // A server is asked for a path; a URI with a host is for proxies.
         let path = request.uri().path_and_query().map(ToString::to_string);
         let path = path.unwrap_or_default().parse();
