@@ -58,12 +58,12 @@ mod tests {
     #[test]
     fn a_mark_is_masked_named_and_revealed() {
         let text = format!("postgres://app:{}@db/{}", mark("PASSWORD"), mark("NAME"));
-        assert_eq!(mask(&text), "postgres://app:****PASSWORD****@db/****NAME****");
+        assert_eq!(
+            mask(&text),
+            "postgres://app:****PASSWORD****@db/****NAME****"
+        );
         assert_eq!(names(&text).collect::<Vec<_>>(), ["PASSWORD", "NAME"]);
-        let values = BTreeMap::from([
-            ("PASSWORD".to_owned(), "a"),
-            ("NAME".to_owned(), "b"),
-        ]);
+        let values = BTreeMap::from([("PASSWORD".to_owned(), "a"), ("NAME".to_owned(), "b")]);
         assert_eq!(reveal(&text, &values).unwrap(), "postgres://app:a@db/b");
     }
 
