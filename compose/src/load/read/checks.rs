@@ -24,6 +24,7 @@ pub(super) fn check(
         dependencies(&spot, &all, service, active, out);
         targets(&spot, service, out);
         mine_alone(&spot, service, out);
+        published_on_the_host(&spot, service, out);
     }
     circles(&all, services, out);
     names(&all, services, out);
@@ -141,6 +142,14 @@ fn mine_alone(spot: &Spot<'_>, service: &Service, out: &mut Findings) {
             service.replicas
         );
         out.refuse(networks.problem(message, "Take the address out"));
+    }
+}
+
+fn published_on_the_host(spot: &Spot<'_>, service: &Service, out: &mut Findings) {
+    let is_host = service.network_mode == Some(ServiceScope::Mode("host".to_owned()));
+    if let Some(ports) = spot.get("ports").filter(|_| is_host && !service.ports.is_empty()) {
+        let message = "cannot stand beside network_mode: host, where every port is the host's";
+        out.refuse(ports.problem(message, "Take one of them out"));
     }
 }
 

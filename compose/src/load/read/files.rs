@@ -114,7 +114,8 @@ fn file_mount(
         };
         (mount.uid, mount.gid) = (number("uid"), number("gid"));
         if let Some(mode) = spot.get("mode").and_then(|spot| mounts::mode(&spot, out)) {
-            mount.mode = mode;
+            // Who may write is not for the author to say, by the specification.
+            mount.mode = mode & 0o7555;
         }
         source.open_text(out)?
     } else {

@@ -276,7 +276,7 @@ pub(super) fn identity(
         }
     }
     if external {
-        let known = ["name", "external", "driver"];
+        let known = ["name", "external"];
         let entries = spot.entries().filter(|(key, entry)| {
             !known.contains(key) && !key.starts_with("x-") && !entry.node.is_null()
         });

@@ -19,7 +19,7 @@ pub(super) fn resources(spot: &Spot<'_>, out: &mut Findings) -> Resources {
         cpu_shares: int("cpu_shares", (0, i64::MAX)),
         cpu_period: int("cpu_period", (0, i64::MAX)),
         cpu_quota: int("cpu_quota", ANY),
-        memory_swappiness: int("mem_swappiness", (-1, 100)),
+        memory_swappiness: int("mem_swappiness", (0, 100)),
         oom_score_adj: int("oom_score_adj", (-1000, 1000)),
         pids: int("pids_limit", ANY),
         ..Resources::default()
@@ -30,7 +30,8 @@ pub(super) fn resources(spot: &Spot<'_>, out: &mut Findings) -> Resources {
     };
     read.memory = bytes("mem_limit");
     read.memory_reservation = bytes("mem_reservation");
-    read.memory_swap = bytes("memswap_limit");
+    // 0 is as if it were not there, by the specification.
+    read.memory_swap = bytes("memswap_limit").filter(|size| *size != 0);
     read.cpu_rt_period = spot
         .get("cpu_rt_period")
         .and_then(|spot| micros(&spot, out));
@@ -65,6 +66,15 @@ pub(super) fn resources(spot: &Spot<'_>, out: &mut Findings) -> Resources {
             );
         }
     }
+    // 0 processors are no limit, by the specification.
+    read.nano_cpus = read.nano_cpus.filter(|nanos| *nanos != 0);
+    if read.memory_swap.is_some_and(|size| size > 0)
+        && read.memory.is_none()
+        && let Some(swap) = spot.get("memswap_limit")
+    {
+        let message = "is memory and swap together, and needs mem_limit";
+        out.refuse(swap.problem(message, "Write mem_limit: beside it"));
+    }
     read
 }
 
@@ -98,7 +108,7 @@ fn micros(spot: &Spot<'_>, out: &mut Findings) -> Option<i64> {
 
 fn blkio(spot: &Spot<'_>, out: &mut Findings) -> Blkio {
     let weight = |spot: Option<Spot<'_>>, out: &mut Findings| {
-        let weight = spot?.int(0, 1000, out)?;
+        let weight = spot?.int(10, 1000, out)?;
         u16::try_from(weight).ok()
     };
     let mut weights = Vec::new();

@@ -198,7 +198,14 @@ fn lists(spot: &Spot<'_>, service: &mut Service, out: &mut Findings) {
         });
     }
     if let Some(profiles) = spot.get("profiles") {
-        profiles.texts(out);
+        for profile in profiles.texts(out) {
+            let begins = profile.starts_with(|c: char| c.is_ascii_alphanumeric());
+            let is_known = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+            if !begins || !profile.chars().all(is_known) {
+                let message = format!("{profile:?} is no name of a profile");
+                out.refuse(profiles.problem(message, "Use letters, digits, _, . and -"));
+            }
+        }
     }
 }
 
