@@ -148,7 +148,9 @@ impl Stacks {
         self,
         stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     ) -> Result<(), String> {
-        http::serve(self, stream).await.map_err(|error| error.to_string())
+        http::serve(self, stream)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     const fn site(&self) -> &Site {
@@ -189,7 +191,8 @@ impl Stacks {
         }
         let name = assignment.stack.clone();
         let assignment = Box::new(assignment);
-        self.order(&name, |reply| Order::Assign { assignment, reply }).await
+        self.order(&name, |reply| Order::Assign { assignment, reply })
+            .await
     }
 
     async fn cancel(&self, stack: &str) -> Result<(), Refused> {
@@ -197,7 +200,8 @@ impl Stacks {
     }
 
     async fn restart(&self, stack: &str, service: Option<String>) -> Result<(), Refused> {
-        self.order(stack, |reply| Order::Restart { service, reply }).await
+        self.order(stack, |reply| Order::Restart { service, reply })
+            .await
     }
 
     /// What an assignment would do.
@@ -208,14 +212,24 @@ impl Stacks {
             let engine = self.site.engine().map_err(http::of_fault)?;
             let found = engine.look(&record.stack, &engine::Wanted::default()).await;
             let found = found.map_err(http::of_fault)?;
-            let observed = site::observed(&engine, found).await.map_err(http::of_fault)?;
-            return Ok(compose::plan::remove(&record.stack, &observed, record.remove_volumes));
+            let observed = site::observed(&engine, found)
+                .await
+                .map_err(http::of_fault)?;
+            return Ok(compose::plan::remove(
+                &record.stack,
+                &observed,
+                record.remove_volumes,
+            ));
         };
         self.plan_of(target, &record).await
     }
 
     async fn plan_of(&self, target: &Version, record: &Record) -> Result<Plan, Refused> {
-        let prepared = self.site.prepare(target, record).await.map_err(http::of_fault)?;
+        let prepared = self
+            .site
+            .prepare(target, record)
+            .await
+            .map_err(http::of_fault)?;
         let in_force = self.site.policy.borrow().clone();
         let refusals = rules::refusals(&in_force.policy, &prepared);
         if !refusals.is_empty() {
@@ -235,7 +249,9 @@ impl Stacks {
         query: &BTreeMap<String, String>,
     ) -> Result<impl Stream<Item = LogLine> + Send + use<>, Refused> {
         let engine = self.site.engine().map_err(http::of_fault)?;
-        logs::lines(engine, stack, query).await.map_err(http::of_fault)
+        logs::lines(engine, stack, query)
+            .await
+            .map_err(http::of_fault)
     }
 
     async fn append_blob(
@@ -273,7 +289,9 @@ impl Stacks {
             });
         }
         let engine = self.site.engine().map_err(http::of_fault)?;
-        load::image(&engine, &self.site.disk, &image).await.map_err(http::of_fault)
+        load::image(&engine, &self.site.disk, &image)
+            .await
+            .map_err(http::of_fault)
     }
 }
 
@@ -421,7 +439,9 @@ impl Running {
                     return;
                 };
                 let projects = engine.projects().await.unwrap_or_default();
-                let foreign = projects.into_iter().filter(|name| !self.kept.contains_key(name));
+                let foreign = projects
+                    .into_iter()
+                    .filter(|name| !self.kept.contains_key(name));
                 let foreign: Vec<String> = foreign.take(FOREIGN_MAX).collect();
                 for project in foreign {
                     self.look(&project).await;
@@ -451,7 +471,9 @@ impl Running {
         let known = self.site.board.report(project).map(|known| known.since_ms);
         let since = known.unwrap_or_else(|| self.site.now_ms());
         let usages = self.usages.now();
-        self.site.board.tell(report::of_foreign(project, &observed, &usages, since));
+        self.site
+            .board
+            .tell(report::of_foreign(project, &observed, &usages, since));
         Ok(())
     }
 }

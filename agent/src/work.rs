@@ -167,7 +167,12 @@ impl Work {
             served = stacks.serve(tokio::io::join(recv, send)) => Outcome::Served(served),
             () = revoked(&mut self.policy, &target, None, &gateways) => Outcome::Revoked,
         };
-        let lasted = self.world.clock.now().saturating_duration_since(started).as_millis();
+        let lasted = self
+            .world
+            .clock
+            .now()
+            .saturating_duration_since(started)
+            .as_millis();
         let duration_ms = u64::try_from(lasted).unwrap_or(u64::MAX);
         self.log(open, outcome.into_event(duration_ms)).await;
     }

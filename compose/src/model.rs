@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 mod service;
 
 pub use service::{
-    Blkio, BlkioRate, BlkioWeight, Condition, Dependency, Deploy, DeviceMapping,
-    DeviceRequest, FailureAction, FileMount, Healthcheck, HealthTest, Hook, Logging, Mount,
-    MountKind, NetworkAttachment, Order, Port, PullPolicy, Resources, Restart, Service,
-    ServiceScope, Ulimit, UpdateConfig,
+    Blkio, BlkioRate, BlkioWeight, Condition, Dependency, Deploy, DeviceMapping, DeviceRequest,
+    FailureAction, FileMount, HealthTest, Healthcheck, Hook, Logging, Mount, MountKind,
+    NetworkAttachment, Order, Port, PullPolicy, Resources, Restart, Service, ServiceScope, Ulimit,
+    UpdateConfig,
 };
 
 /// A stack: Compose calls it a project.

@@ -27,7 +27,10 @@ fn every_fixture_is_read_as_its_rule_says() {
                 ("expected.json", "expected-error.txt", format!("{text}\n"))
             }
             Err(problems) => {
-                let text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+                let text: String = problems
+                    .iter()
+                    .map(|problem| format!("{problem}\n"))
+                    .collect();
                 ("expected-error.txt", "expected.json", text)
             }
         };
@@ -50,7 +53,11 @@ fn a_preview_of_every_stack_is_read_by_the_loader_and_shows_no_secret() {
             continue;
         };
         let text = preview(&loaded.stack);
-        assert!(!compose::load::secret::has_mark(&text), "{}: {text}", fixture.name);
+        assert!(
+            !compose::load::secret::has_mark(&text),
+            "{}: {text}",
+            fixture.name
+        );
 
         let mut bundle = fixture.bundle.clone();
         bundle.insert("preview.yml".to_owned(), File::new(text.as_bytes()));
@@ -83,12 +90,15 @@ fn no_secret_value_is_in_what_a_person_or_a_log_sees() {
     let bundle = Bundle::from([(
         "compose.yml".to_owned(),
         File::new(
-            "name: a\nservices:\n  web:\n    image: b\n    environment: [P, 'Q=x${P}']\n".as_bytes(),
+            "name: a\nservices:\n  web:\n    image: b\n    environment: [P, 'Q=x${P}']\n"
+                .as_bytes(),
         ),
     )]);
     let mut sources = Sources::new(&bundle, "compose.yml");
     let level = compose::load::Level::Given;
-    sources.variables.set(level, "P", compose::load::variables::Value::Secret);
+    sources
+        .variables
+        .set(level, "P", compose::load::variables::Value::Secret);
 
     let loaded = load(&sources).expect("a stack");
     let text = preview(&loaded.stack);
@@ -117,12 +127,37 @@ fn megabytes_of_anything_are_refused_and_not_panicked_over() {
 /// Words of Compose, put together as they come.
 fn any_compose() -> impl Strategy<Value = String> {
     let word = prop_oneof![
-        Just("services"), Just("web"), Just("image"), Just("ports"), Just("volumes"),
-        Just("environment"), Just("deploy"), Just("resources"), Just("networks"),
-        Just("depends_on"), Just("extends"), Just("include"), Just("configs"), Just("secrets"),
-        Just("healthcheck"), Just("test"), Just("80:80"), Just("./x:/y"), Just("${A:-b}"),
-        Just("1m"), Just("true"), Just("~"), Just("*a"), Just("&a"), Just("<<"), Just("!reset"),
-        Just("name"), Just("command"), Just("ulimits"), Just("build"), Just("file"),
+        Just("services"),
+        Just("web"),
+        Just("image"),
+        Just("ports"),
+        Just("volumes"),
+        Just("environment"),
+        Just("deploy"),
+        Just("resources"),
+        Just("networks"),
+        Just("depends_on"),
+        Just("extends"),
+        Just("include"),
+        Just("configs"),
+        Just("secrets"),
+        Just("healthcheck"),
+        Just("test"),
+        Just("80:80"),
+        Just("./x:/y"),
+        Just("${A:-b}"),
+        Just("1m"),
+        Just("true"),
+        Just("~"),
+        Just("*a"),
+        Just("&a"),
+        Just("<<"),
+        Just("!reset"),
+        Just("name"),
+        Just("command"),
+        Just("ulimits"),
+        Just("build"),
+        Just("file"),
     ];
     let line = (0_usize..5, prop::collection::vec(word, 1..3), "[-:]?[:]?").prop_map(
         |(depth, words, sign)| format!("{}{}{sign}", "  ".repeat(depth), words.join(": ")),

@@ -68,7 +68,10 @@ impl Transport {
         let io = TokioIo::new(socket.into_io());
         let (mut sender, connection) = http1::handshake(io).await?;
         {
-            let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut connections = self
+                .connections
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             // Nothing is kept of those that have ended.
             while connections.try_join_next().is_some() {}
             // Whoever waits for the answer hears of what goes wrong. An answer may be an

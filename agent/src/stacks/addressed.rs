@@ -18,8 +18,14 @@ pub fn addressed(stack: &Stack, fingerprints: &BTreeMap<String, String>) -> Stac
     let mut stack = stack.clone();
     let mut renamed = BTreeMap::new();
     for (key, shipped) in std::mem::take(&mut stack.files) {
-        let name = key.rsplit('/').find(|part| !part.is_empty() && !part.starts_with('.'));
-        let address = format!("{}/{}", hash(&shipped, fingerprints), name.unwrap_or("file"));
+        let name = key
+            .rsplit('/')
+            .find(|part| !part.is_empty() && !part.starts_with('.'));
+        let address = format!(
+            "{}/{}",
+            hash(&shipped, fingerprints),
+            name.unwrap_or("file")
+        );
         renamed.insert(key, address.clone());
         stack.files.insert(address, shipped);
     }
@@ -67,7 +73,11 @@ fn feed(hasher: &mut Sha256, shipped: &Shipped, fingerprints: &BTreeMap<String, 
         Shipped::Secret { variable } => {
             part(b"secret");
             part(variable.as_bytes());
-            part(fingerprints.get(variable).map_or(b"", |print| print.as_bytes()));
+            part(
+                fingerprints
+                    .get(variable)
+                    .map_or(b"", |print| print.as_bytes()),
+            );
         }
         Shipped::Folder { entries } => {
             part(b"folder");
@@ -99,7 +109,9 @@ mod tests {
     }
 
     fn key(stack: &Stack, prints: &[(&str, &str)]) -> String {
-        let prints = prints.iter().map(|(name, print)| ((*name).to_owned(), (*print).to_owned()));
+        let prints = prints
+            .iter()
+            .map(|(name, print)| ((*name).to_owned(), (*print).to_owned()));
         let addressed = addressed(stack, &prints.collect());
         addressed.files.keys().next().unwrap().clone()
     }

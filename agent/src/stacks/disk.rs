@@ -69,7 +69,12 @@ impl Disk {
     /// Keeps a record in place of the former one.
     pub fn save(&self, record: &Record) -> io::Result<()> {
         let text = serde_json::to_vec(record).map_err(io::Error::other)?;
-        file::replace(&self.record(&record.stack), &text, 0o600, Durability::Durable)
+        file::replace(
+            &self.record(&record.stack),
+            &text,
+            0o600,
+            Durability::Durable,
+        )
     }
 
     /// Forgets a stack, and its files.
@@ -158,7 +163,9 @@ impl Disk {
         file.rewind()?;
         if hash(file)? != digest {
             fs::remove_file(&part)?;
-            return Err(invalid("the bytes are not what their digest says".to_owned()));
+            return Err(invalid(
+                "the bytes are not what their digest says".to_owned(),
+            ));
         }
         fs::rename(&part, &path)?;
         File::open(self.folder.join("blobs"))?.sync_all()?;
@@ -215,7 +222,10 @@ impl Disk {
     /// container of an older release has mounted does not change.
     pub fn ship(&self, version: &Version) -> io::Result<()> {
         let root = self.files(&version.stack.name);
-        DirBuilder::new().recursive(true).mode(0o755).create(&root)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&root)?;
         for (key, shipped) in &version.stack.files {
             let path = below(&root, key)?;
             if path.exists() {
@@ -231,7 +241,10 @@ impl Disk {
 
     fn write(&self, path: &Path, shipped: &Shipped, version: &Version) -> io::Result<()> {
         if let Some(folder) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(folder)?;
         }
         match shipped {
             Shipped::File { digest, mode, .. } => {
@@ -270,7 +283,9 @@ impl Disk {
                 Some(value) => Ok(value.as_bytes().to_vec()),
                 None => Err(absent(variable.clone())),
             },
-            Shipped::Folder { .. } => Err(invalid("a folder cannot be copied as a file".to_owned())),
+            Shipped::Folder { .. } => {
+                Err(invalid("a folder cannot be copied as a file".to_owned()))
+            }
         }
     }
 
@@ -329,7 +344,9 @@ pub fn hash(mut from: impl Read) -> io::Result<String> {
 
 fn read_record(path: &Path) -> io::Result<Record> {
     if fs::metadata(path)?.len() > RECORD_BYTES_MAX {
-        return Err(invalid(format!("it is larger than {RECORD_BYTES_MAX} bytes")));
+        return Err(invalid(format!(
+            "it is larger than {RECORD_BYTES_MAX} bytes"
+        )));
     }
     serde_json::from_slice(&fs::read(path)?).map_err(io::Error::other)
 }
@@ -349,7 +366,10 @@ fn below(folder: &Path, name: &str) -> io::Result<PathBuf> {
     let name = Path::new(name);
     let mut parts = name.components();
     if parts.any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(invalid(format!("`{}` leads out of its folder", name.display())));
+        return Err(invalid(format!(
+            "`{}` leads out of its folder",
+            name.display()
+        )));
     }
     Ok(folder.join(name))
 }

@@ -84,7 +84,10 @@ impl Engine {
     pub async fn connect(net: &Arc<dyn Net>, socket: &PathBuf) -> Answer<Self> {
         let away = |why: String| Fault {
             kind: Kind::EngineAway,
-            cause: cause("engine", format!("the Docker Engine does not answer: {why}")),
+            cause: cause(
+                "engine",
+                format!("the Docker Engine does not answer: {why}"),
+            ),
         };
         let connect = async {
             let connected = net.connect_target(TargetEnd::Unix(socket)).await;
@@ -114,19 +117,22 @@ impl Engine {
     pub async fn projects(&self) -> Answer<BTreeSet<String>> {
         let found = self.list_containers(PROJECT).await?;
         let labels = found.into_iter().filter_map(|found| found.labels);
-        Ok(labels.filter_map(|mut labels| labels.remove(PROJECT)).collect())
+        Ok(labels
+            .filter_map(|mut labels| labels.remove(PROJECT))
+            .collect())
     }
 
-    async fn list_containers(
-        &self,
-        label: &str,
-    ) -> Answer<Vec<bollard::models::ContainerSummary>> {
+    async fn list_containers(&self, label: &str) -> Answer<Vec<bollard::models::ContainerSummary>> {
         let options = ListContainersOptions {
             all: true,
             filters: Some(by_label(label)),
             ..ListContainersOptions::default()
         };
-        brief("list containers", self.docker.list_containers(Some(options))).await
+        brief(
+            "list containers",
+            self.docker.list_containers(Some(options)),
+        )
+        .await
     }
 
     /// Looks at everything of a project, and at what else is wanted. What vanishes while it
@@ -152,15 +158,13 @@ impl Engine {
 
     /// One container, unless it is gone.
     pub async fn container(&self, id: &str) -> Answer<Option<ContainerInspectResponse>> {
-        let look = self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        let look = self
+            .docker
+            .inspect_container(id, None::<InspectContainerOptions>);
         unless_gone(brief(&format!("inspect container {id}"), look).await)
     }
 
-    async fn networks(
-        &self,
-        label: &str,
-        names: &BTreeSet<String>,
-    ) -> Answer<Vec<NetworkInspect>> {
+    async fn networks(&self, label: &str, names: &BTreeSet<String>) -> Answer<Vec<NetworkInspect>> {
         let options = ListNetworksOptions {
             filters: Some(by_label(label)),
         };
@@ -231,7 +235,9 @@ impl Engine {
     /// Makes a network.
     pub async fn create_network(&self, request: NetworkCreateRequest) -> Answer<()> {
         let what = format!("create network {}", request.name);
-        brief(&what, self.docker.create_network(request)).await.map(drop)
+        brief(&what, self.docker.create_network(request))
+            .await
+            .map(drop)
     }
 
     /// Removes a network; one that is gone is removed.
@@ -252,7 +258,11 @@ impl Engine {
             endpoint_config: endpoint,
         };
         let connected = self.docker.connect_network(network, request);
-        brief(&format!("connect {container} to network {network}"), connected).await
+        brief(
+            &format!("connect {container} to network {network}"),
+            connected,
+        )
+        .await
     }
 
     /// Takes a container off a network; one that is not on it is off it.
@@ -273,7 +283,9 @@ impl Engine {
     pub async fn create_volume(&self, request: VolumeCreateRequest) -> Answer<()> {
         let name = request.name.clone().unwrap_or_default();
         let created = self.docker.create_volume(request);
-        brief(&format!("create volume {name}"), created).await.map(drop)
+        brief(&format!("create volume {name}"), created)
+            .await
+            .map(drop)
     }
 
     /// Removes a volume and what is on it.
@@ -305,20 +317,31 @@ impl Engine {
             ..UploadToContainerOptions::default()
         };
         let body = bollard::body_full(tar.into());
-        let put = self.docker.upload_to_container(container, Some(options), body);
+        let put = self
+            .docker
+            .upload_to_container(container, Some(options), body);
         brief(&format!("copy files into {container}"), put).await
     }
 
     /// Starts a container.
     pub async fn start(&self, container: &str) -> Answer<()> {
-        let started = self.docker.start_container(container, None::<StartContainerOptions>);
-        bounded(&format!("start container {container}"), REQUEST_WITHIN, started).await
+        let started = self
+            .docker
+            .start_container(container, None::<StartContainerOptions>);
+        bounded(
+            &format!("start container {container}"),
+            REQUEST_WITHIN,
+            started,
+        )
+        .await
     }
 
     /// Stops a container, with the grace that it was made with.
     pub async fn stop(&self, container: &ContainerInspectResponse) -> Answer<()> {
         let id = container.id.clone().unwrap_or_default();
-        let stopped = self.docker.stop_container(&id, None::<StopContainerOptions>);
+        let stopped = self
+            .docker
+            .stop_container(&id, None::<StopContainerOptions>);
         let what = format!("stop container {}", name_of(container));
         let within = grace(container) + STOP_MARGIN;
         unless_gone(bounded(&what, within, stopped).await).map(drop)
@@ -327,7 +350,9 @@ impl Engine {
     /// Stops a container, and starts it again.
     pub async fn restart(&self, container: &ContainerInspectResponse) -> Answer<()> {
         let id = container.id.clone().unwrap_or_default();
-        let restarted = self.docker.restart_container(&id, None::<RestartContainerOptions>);
+        let restarted = self
+            .docker
+            .restart_container(&id, None::<RestartContainerOptions>);
         let what = format!("restart container {}", name_of(container));
         bounded(&what, grace(container) + STOP_MARGIN, restarted).await
     }
@@ -361,7 +386,9 @@ pub fn name_of(container: &ContainerInspectResponse) -> &str {
 
 /// Repository and tag of a reference; `latest` where it has none. A digest is left out.
 pub fn repository_and_tag(reference: &str) -> (&str, &str) {
-    let reference = reference.split_once('@').map_or(reference, |(name, _)| name);
+    let reference = reference
+        .split_once('@')
+        .map_or(reference, |(name, _)| name);
     match reference.rsplit_once(':') {
         // A colon before a slash is that of a registry's port.
         Some((name, tag)) if !tag.contains('/') => (name, tag),

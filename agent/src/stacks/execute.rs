@@ -134,12 +134,16 @@ impl<'a> Execution<'a> {
             Operation::Pull { .. } => Ok(()),
             Operation::CreateNetwork { key, .. } => {
                 let request = spec::network(stack, key, &self.prepared.options.context);
-                engine.create_network(request.map_err(|why| unsupported(&why))?).await
+                engine
+                    .create_network(request.map_err(|why| unsupported(&why))?)
+                    .await
             }
             Operation::RemoveNetwork { name } => engine.remove_network(name).await,
             Operation::CreateVolume { key, .. } => {
                 let request = spec::volume(stack, key);
-                engine.create_volume(request.map_err(|why| unsupported(&why))?).await
+                engine
+                    .create_volume(request.map_err(|why| unsupported(&why))?)
+                    .await
             }
             Operation::RemoveVolume { name } => engine.remove_volume(name).await,
             Operation::Connect {
@@ -151,17 +155,24 @@ impl<'a> Execution<'a> {
                 let made = self.spec(service, *number)?;
                 let endpoint = made.networks.into_iter().find(|(name, _)| name == network);
                 let endpoint = endpoint.map(|(_, endpoint)| endpoint);
-                engine.connect_network(network, container.reference(), endpoint).await
+                engine
+                    .connect_network(network, container.reference(), endpoint)
+                    .await
             }
             Operation::Disconnect { network, container } => {
-                engine.disconnect_network(network, container.reference()).await
+                engine
+                    .disconnect_network(network, container.reference())
+                    .await
             }
             Operation::CreateContainer {
                 service,
                 number,
                 name,
                 inherits,
-            } => self.create((service, *number), name, inherits.as_ref()).await,
+            } => {
+                self.create((service, *number), name, inherits.as_ref())
+                    .await
+            }
             Operation::StartContainer { service, container } => {
                 self.start(service, container).await
             }
@@ -235,7 +246,9 @@ impl<'a> Execution<'a> {
         let platform = made.platform.as_deref();
         let id = self.engine.create_container(name, platform, body).await?;
         for (network, endpoint) in made.to_connect() {
-            self.engine.connect_network(network, &id, Some(endpoint.clone())).await?;
+            self.engine
+                .connect_network(network, &id, Some(endpoint.clone()))
+                .await?;
         }
         Ok(())
     }
@@ -246,10 +259,15 @@ impl<'a> Execution<'a> {
             return Ok(body);
         }
         let values = self.version.secrets.iter();
-        let values = values.map(|(name, value)| (name.clone(), value.0.as_str())).collect();
+        let values = values
+            .map(|(name, value)| (name.clone(), value.0.as_str()))
+            .collect();
         let mut json = serde_json::to_value(&body).map_err(unreadable)?;
         reveal(&mut json, &values).map_err(|name| {
-            Fault::last("invalid", format!("the secret variable {name} has no value"))
+            Fault::last(
+                "invalid",
+                format!("the secret variable {name} has no value"),
+            )
         })?;
         serde_json::from_value(json).map_err(unreadable)
     }
@@ -283,7 +301,10 @@ impl<'a> Execution<'a> {
         for file in &made.files {
             let shipped = self.prepared.stack.files.get(&file.source);
             let shipped = shipped.ok_or_else(|| {
-                Fault::last("invalid", format!("the release has no file `{}`", file.source))
+                Fault::last(
+                    "invalid",
+                    format!("the release has no file `{}`", file.source),
+                )
             })?;
             let content = self.site.disk.content(shipped, self.version);
             let content = content.map_err(|e| Fault::of_disk("read a file of the release", &e))?;
@@ -296,7 +317,9 @@ impl<'a> Execution<'a> {
             let added = tar.append_data(&mut head, path, content.as_slice());
             added.map_err(|e| Fault::of_disk(&format!("pack {path}"), &e))?;
         }
-        let tar = tar.into_inner().map_err(|e| Fault::of_disk("pack files", &e))?;
+        let tar = tar
+            .into_inner()
+            .map_err(|e| Fault::of_disk("pack files", &e))?;
         let id = container.id.as_deref().unwrap_or_default();
         self.engine.put_files(id, tar).await
     }
@@ -323,7 +346,11 @@ impl<'a> Execution<'a> {
         let Some(service) = self.prepared.stack.services.get(service) else {
             return Ok(());
         };
-        let hooks = if after_start { &service.post_start } else { &service.pre_stop };
+        let hooks = if after_start {
+            &service.post_start
+        } else {
+            &service.pre_stop
+        };
         for hook in hooks {
             self.hook(hook, container).await?;
         }
@@ -343,7 +370,10 @@ impl<'a> Execution<'a> {
         let env: Result<Vec<String>, String> =
             env.map(|line| secret::reveal(&line, &secrets)).collect();
         let env = env.map_err(|name| {
-            Fault::last("invalid", format!("the secret variable {name} has no value"))
+            Fault::last(
+                "invalid",
+                format!("the secret variable {name} has no value"),
+            )
         })?;
         let config = ExecConfig {
             cmd: Some(hook.command.clone()),
@@ -356,8 +386,13 @@ impl<'a> Execution<'a> {
             ..ExecConfig::default()
         };
         let id = container.id.as_deref().unwrap_or_default();
-        let created = docker.create_exec(id, config).await.map_err(|e| failed(&e))?;
-        let started = docker.start_exec(&created.id, None::<StartExecOptions>).await;
+        let created = docker
+            .create_exec(id, config)
+            .await
+            .map_err(|e| failed(&e))?;
+        let started = docker
+            .start_exec(&created.id, None::<StartExecOptions>)
+            .await;
         let mut printed = String::new();
         if let StartExecResults::Attached { mut output, .. } = started.map_err(|e| failed(&e))? {
             while let Some(Ok(part)) = output.next().await {
@@ -366,11 +401,17 @@ impl<'a> Execution<'a> {
                 }
             }
         }
-        let ended = docker.inspect_exec(&created.id).await.map_err(|e| failed(&e))?;
+        let ended = docker
+            .inspect_exec(&created.id)
+            .await
+            .map_err(|e| failed(&e))?;
         match ended.exit_code {
             Some(0) | None => Ok(()),
             Some(code) => {
-                let line = format!("the hook `{}` ended with code {code}", hook.command.join(" "));
+                let line = format!(
+                    "the hook `{}` ended with code {code}",
+                    hook.command.join(" ")
+                );
                 Err(Fault::last("exited", line).with_output(health::lines(&printed)))
             }
         }
@@ -474,9 +515,9 @@ fn reveal(json: &mut serde_json::Value, values: &BTreeMap<String, &str>) -> Resu
             Ok(())
         }
         serde_json::Value::Array(items) => items.iter_mut().try_for_each(|i| reveal(i, values)),
-        serde_json::Value::Object(members) => {
-            members.values_mut().try_for_each(|member| reveal(member, values))
-        }
+        serde_json::Value::Object(members) => members
+            .values_mut()
+            .try_for_each(|member| reveal(member, values)),
         _ => Ok(()),
     }
 }

@@ -79,14 +79,24 @@ impl Fault {
                 "the disk of the Docker host is full; remove what is not needed, such as old images",
             ),
             (
-                &["unauthorized", "authentication required", "denied", "no basic auth"],
+                &[
+                    "unauthorized",
+                    "authentication required",
+                    "denied",
+                    "no basic auth",
+                ],
                 Kind::Final,
                 "pull_failed",
                 "the registry asks for a login, or refuses this one: give the relay one with \
                  `sternline-relay registry login`",
             ),
             (
-                &["manifest unknown", "not found", "does not exist", "no matching manifest"],
+                &[
+                    "manifest unknown",
+                    "not found",
+                    "does not exist",
+                    "no matching manifest",
+                ],
                 Kind::Final,
                 "pull_failed",
                 "the registry has no such image for this host: check name, tag and platform",
@@ -98,8 +108,22 @@ impl Fault {
                 "that is not the name of an image",
             ),
             (
-                &["no such host", "server misbehaving", "i/o timeout", "timeout", "refused", "reset",
-                  "unreachable", "eof", "toomanyrequests", "tls", "x509", "502", "503", "504"],
+                &[
+                    "no such host",
+                    "server misbehaving",
+                    "i/o timeout",
+                    "timeout",
+                    "refused",
+                    "reset",
+                    "unreachable",
+                    "eof",
+                    "toomanyrequests",
+                    "tls",
+                    "x509",
+                    "502",
+                    "503",
+                    "504",
+                ],
                 Kind::Passing,
                 "pull_failed",
                 "the registry is not reached from the Docker host: its firewall or proxy has to \
@@ -232,12 +256,20 @@ mod tests {
 
     #[test]
     fn an_error_of_the_engine_says_what_to_do_and_which_service() {
-        let error = answer(500, "driver failed: Bind for 0.0.0.0:80 failed: port is already allocated");
+        let error = answer(
+            500,
+            "driver failed: Bind for 0.0.0.0:80 failed: port is already allocated",
+        );
 
         let fault = Fault::of_engine("start container shop-web-1", &error).of_service("web");
 
         assert_eq!(fault.kind, Kind::Final);
-        assert!(fault.cause.line.starts_with("web: cannot start container shop-web-1: something"));
+        assert!(
+            fault
+                .cause
+                .line
+                .starts_with("web: cannot start container shop-web-1: something")
+        );
         assert!(fault.cause.line.contains("port is already allocated"));
     }
 

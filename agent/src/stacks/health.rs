@@ -33,7 +33,10 @@ pub enum Standing {
 
 /// Does this service's job end: does another one wait until it has completed?
 pub fn is_one_shot(stack: &Stack, name: &str) -> bool {
-    let mut dependencies = stack.services.values().filter_map(|other| other.depends_on.get(name));
+    let mut dependencies = stack
+        .services
+        .values()
+        .filter_map(|other| other.depends_on.get(name));
     dependencies.any(|dependency| dependency.condition == Condition::Completed)
 }
 
@@ -42,7 +45,11 @@ pub fn of(service: &Service, one_shot: bool, container: &ContainerInspectRespons
     use ContainerStateStatusEnum::{CREATED, EXITED, PAUSED, RESTARTING, RUNNING};
     let seen = Seen(container);
     let restarts = container.restart_count.unwrap_or_default();
-    let code = container.state.as_ref().and_then(|state| state.exit_code).unwrap_or_default();
+    let code = container
+        .state
+        .as_ref()
+        .and_then(|state| state.exit_code)
+        .unwrap_or_default();
     let name = seen.name();
     match seen.status() {
         RUNNING if one_shot => Standing::Coming(format!("{name} has not completed yet")),
@@ -85,7 +92,9 @@ fn ended(service: &Service, one_shot: bool, (name, code, restarts): (&str, i64, 
         }
     };
     match comes_back && restarts < RESTARTS_MAX {
-        true => Standing::Coming(format!("{name} ended with code {code} and is started again")),
+        true => Standing::Coming(format!(
+            "{name} ended with code {code} and is started again"
+        )),
         false => Standing::Bad(cause("exited", format!("{name} ended with code {code}"))),
     }
 }
@@ -94,31 +103,36 @@ fn ended(service: &Service, one_shot: bool, (name, code, restarts): (&str, i64, 
 pub fn last_check(container: &ContainerInspectResponse) -> Vec<String> {
     let state = container.state.as_ref();
     let log = state.and_then(|state| state.health.as_ref()?.log.as_ref()?.last());
-    let output = log.and_then(|last| last.output.as_deref()).unwrap_or_default();
+    let output = log
+        .and_then(|last| last.output.as_deref())
+        .unwrap_or_default();
     lines(output)
 }
 
 /// The last lines of an output, each bounded.
 pub fn lines(output: &str) -> Vec<String> {
-    let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = output
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     let first = lines.len().saturating_sub(OUTPUT_LINES_MAX);
     let last = lines.get(first..).unwrap_or_default();
     last.iter().map(|line| bounded(line)).collect()
 }
 
 fn bounded(line: &str) -> String {
-    match line.char_indices().find(|(at, _)| *at >= OUTPUT_LINE_BYTES_MAX) {
+    match line
+        .char_indices()
+        .find(|(at, _)| *at >= OUTPUT_LINE_BYTES_MAX)
+    {
         Some((at, _)) => format!("{}…", line.get(..at).unwrap_or_default()),
         None => line.to_owned(),
     }
 }
 
 /// How a service is: by its containers, and by how many there shall be.
-pub fn of_service(
-    stack: &Stack,
-    name: &str,
-    containers: &[&ContainerInspectResponse],
-) -> Standing {
+pub fn of_service(stack: &Stack, name: &str, containers: &[&ContainerInspectResponse]) -> Standing {
     let Some(service) = stack.services.get(name) else {
         return Standing::Well;
     };
@@ -136,7 +150,9 @@ pub fn of_service(
         }
     }
     let update = service.deploy.update.as_ref();
-    let borne = update.and_then(|update| update.max_failure_ratio).unwrap_or(0.0);
+    let borne = update
+        .and_then(|update| update.max_failure_ratio)
+        .unwrap_or(0.0);
     if let Some(why) = bad
         && f64::from(failed) > borne * f64::from(service.replicas)
     {
@@ -196,7 +212,12 @@ mod tests {
     #[test]
     fn a_container_that_runs_and_fails_its_check_is_not_well_and_says_what_the_check_said() {
         use ContainerStateStatusEnum::RUNNING;
-        let seen = container(RUNNING, 0, 0, Some((HealthStatusEnum::UNHEALTHY, "no\nrefused\n")));
+        let seen = container(
+            RUNNING,
+            0,
+            0,
+            Some((HealthStatusEnum::UNHEALTHY, "no\nrefused\n")),
+        );
 
         let Standing::Bad(why) = of(&service(Restart::Always), false, &seen) else {
             panic!("it is well");
@@ -212,9 +233,15 @@ mod tests {
         let done = container(EXITED, 0, 0, None);
 
         assert_eq!(of(&service(Restart::No), true, &done), Standing::Well);
-        assert!(matches!(of(&service(Restart::Always), false, &done), Standing::Coming(_)));
+        assert!(matches!(
+            of(&service(Restart::Always), false, &done),
+            Standing::Coming(_)
+        ));
         let failed = container(EXITED, 1, 0, None);
-        assert!(matches!(of(&service(Restart::No), true, &failed), Standing::Bad(_)));
+        assert!(matches!(
+            of(&service(Restart::No), true, &failed),
+            Standing::Bad(_)
+        ));
     }
 
     #[test]
@@ -222,7 +249,10 @@ mod tests {
         use ContainerStateStatusEnum::RUNNING;
         let seen = container(RUNNING, 0, 3, None);
 
-        assert!(matches!(of(&service(Restart::Always), false, &seen), Standing::Bad(_)));
+        assert!(matches!(
+            of(&service(Restart::Always), false, &seen),
+            Standing::Bad(_)
+        ));
     }
 
     #[test]
@@ -231,6 +261,9 @@ mod tests {
         let told = lines(&format!("{long}\n").repeat(50));
 
         assert_eq!(told.len(), OUTPUT_LINES_MAX);
-        assert!(told.iter().all(|line| line.len() <= OUTPUT_LINE_BYTES_MAX + 4));
+        assert!(
+            told.iter()
+                .all(|line| line.len() <= OUTPUT_LINE_BYTES_MAX + 4)
+        );
     }
 }

@@ -34,7 +34,7 @@ const HEAD_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 /// # Errors
 ///
 /// What is no HTTP, or a stream that broke.
-pub async fn serve(
+pub(super) async fn serve(
     stacks: Stacks,
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 ) -> Result<(), hyper::Error> {
@@ -97,7 +97,9 @@ async fn answer(stacks: &Stacks, request: Request<Incoming>) -> Answer {
         }
         _ => Err(Refused {
             code: "not_found".to_owned(),
-            reason: format!("this agent does not know {method} {path}; it may be older than the relay"),
+            reason: format!(
+                "this agent does not know {method} {path}; it may be older than the relay"
+            ),
             details: Vec::new(),
         }),
     }
@@ -187,7 +189,7 @@ fn refusal(why: &Refused) -> Response<Body> {
 }
 
 /// A refusal of what the other side has sent.
-pub fn invalid(reason: &str) -> Refused {
+pub(super) fn invalid(reason: &str) -> Refused {
     Refused {
         code: "invalid".to_owned(),
         reason: reason.to_owned(),
@@ -196,7 +198,7 @@ pub fn invalid(reason: &str) -> Refused {
 }
 
 /// A refusal because of the disk, or of what was sent for it.
-pub fn of_disk(error: &io::Error) -> Refused {
+pub(super) fn of_disk(error: &io::Error) -> Refused {
     let code = match error.kind() {
         io::ErrorKind::InvalidInput => "conflict",
         io::ErrorKind::InvalidData => "invalid",
@@ -211,7 +213,7 @@ pub fn of_disk(error: &io::Error) -> Refused {
 }
 
 /// A refusal because of a fault.
-pub fn of_fault(fault: Fault) -> Refused {
+pub(super) fn of_fault(fault: Fault) -> Refused {
     Refused {
         code: fault.cause.code,
         reason: fault.cause.line,
@@ -221,5 +223,7 @@ pub fn of_fault(fault: Fault) -> Refused {
 
 fn query(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }

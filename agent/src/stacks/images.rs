@@ -58,7 +58,11 @@ pub async fn fetch(
     let pulls = needed.iter().map(|(reference, service)| Pull {
         service: service.clone(),
         reference: reference.clone(),
-        platform: version.stack.services.get(service).and_then(|s| s.platform.clone()),
+        platform: version
+            .stack
+            .services
+            .get(service)
+            .and_then(|s| s.platform.clone()),
         pin: version.digests.get(reference).cloned(),
     });
     let pulls: Vec<Pull> = pulls.collect();
@@ -80,7 +84,10 @@ pub async fn fetch(
 pub async fn restore_tags(site: &Site, version: &Version) -> Result<(), Fault> {
     let engine = site.engine()?;
     for reference in version.references() {
-        let pinned = version.digests.get(&reference).map(|digest| pinned(&reference, digest));
+        let pinned = version
+            .digests
+            .get(&reference)
+            .map(|digest| pinned(&reference, digest));
         let known = version.images.get(&reference).cloned().or(pinned);
         let Some(known) = known else {
             continue;
@@ -90,7 +97,9 @@ pub async fn restore_tags(site: &Site, version: &Version) -> Result<(), Fault> {
         };
         let now = engine.image(&reference).await?;
         if now.is_none_or(|now| now.id != image.id) && !reference.contains('@') {
-            engine.tag(image.id.as_deref().unwrap_or_default(), &reference).await?;
+            engine
+                .tag(image.id.as_deref().unwrap_or_default(), &reference)
+                .await?;
         }
     }
     Ok(())
@@ -105,8 +114,14 @@ async fn identify(site: &Site, version: &mut Version) -> Result<(), Fault> {
         };
         let seen = ImageSeen::of(&image);
         let repository = full_name(repository_and_tag(&reference).0);
-        let of_it = seen.repo_digests.iter().filter_map(|entry| entry.split_once('@'));
-        let digest = of_it.filter(|(name, _)| full_name(name) == repository).map(|(_, d)| d).next();
+        let of_it = seen
+            .repo_digests
+            .iter()
+            .filter_map(|entry| entry.split_once('@'));
+        let digest = of_it
+            .filter(|(name, _)| full_name(name) == repository)
+            .map(|(_, d)| d)
+            .next();
         if let Some(digest) = digest {
             version.digests.insert(reference.clone(), digest.to_owned());
         }
@@ -146,7 +161,10 @@ async fn pull_once(
     logins: &BTreeMap<String, RegistryLogin>,
 ) -> Result<(), Fault> {
     let (repository, tag) = repository_and_tag(&pull.reference);
-    let written = pull.reference.split_once('@').map(|(_, digest)| digest.to_owned());
+    let written = pull
+        .reference
+        .split_once('@')
+        .map(|(_, digest)| digest.to_owned());
     let pin = pull.pin.clone().or(written);
     if let Some(pin) = &pin
         && let Some(image) = engine.image(&pinned(&pull.reference, pin)).await?
@@ -159,12 +177,14 @@ async fn pull_once(
         platform: pull.platform.clone().unwrap_or_default(),
         ..CreateImageOptions::default()
     };
-    let login = logins.get(&registry_of(&pull.reference)).map(|login| DockerCredentials {
-        username: Some(login.user.clone()),
-        password: Some(login.password.0.clone()),
-        serveraddress: Some(registry_of(&pull.reference)),
-        ..DockerCredentials::default()
-    });
+    let login = logins
+        .get(&registry_of(&pull.reference))
+        .map(|login| DockerCredentials {
+            username: Some(login.user.clone()),
+            password: Some(login.password.0.clone()),
+            serveraddress: Some(registry_of(&pull.reference)),
+            ..DockerCredentials::default()
+        });
     let mut lines = std::pin::pin!(engine.docker().create_image(Some(options), None, login));
     loop {
         let line = tokio::time::timeout(SILENCE_MAX, lines.next()).await;
@@ -256,7 +276,12 @@ mod tests {
 
     #[test]
     fn one_image_has_one_name_however_it_is_written() {
-        for name in ["nginx", "library/nginx", "docker.io/library/nginx", "docker.io/nginx"] {
+        for name in [
+            "nginx",
+            "library/nginx",
+            "docker.io/library/nginx",
+            "docker.io/nginx",
+        ] {
             assert_eq!(full_name(name), "docker.io/nginx");
         }
         assert_eq!(full_name("r:5000/app"), "r:5000/app");

@@ -20,8 +20,7 @@ use super::{
     health::{self, Standing},
     images,
     record::{Goal, Record, Version},
-    report,
-    rules,
+    report, rules,
     site::{Prepared, Site, observed},
     usage::Usages,
 };
@@ -190,12 +189,14 @@ impl State {
         if assignment.number > self.record.assignment || self.record.target.is_none() {
             let now = self.site.now_ms();
             self.record.assign(assignment, now);
-            self.try_save().await.map_err(|fault| refused("disk_full", fault.to_string()))?;
+            self.try_save()
+                .await
+                .map_err(|fault| refused("disk_full", fault.to_string()))?;
             self.show_now(None);
         }
-        self.missing().map(|missing| Accepted { missing }).map_err(|fault| {
-            refused("internal", fault.to_string())
-        })
+        self.missing()
+            .map(|missing| Accepted { missing })
+            .map_err(|fault| refused("internal", fault.to_string()))
     }
 
     fn missing(&self) -> Result<Vec<String>, Fault> {
@@ -224,7 +225,9 @@ impl State {
     async fn restart(&mut self, service: Option<&str>) -> Result<(), Refused> {
         let restarted = async {
             let engine = self.site.engine()?;
-            let found = engine.look(&self.record.stack, &super::engine::Wanted::default()).await?;
+            let found = engine
+                .look(&self.record.stack, &super::engine::Wanted::default())
+                .await?;
             let mut any = false;
             for container in &found.containers {
                 if service.is_none_or(|service| Seen(container).service() == service) {
@@ -246,7 +249,10 @@ impl State {
         let goal = self.record.goal();
         self.show_now(None);
         let now = self.site.now_ms();
-        let left = self.record.deadline_ms.map(|deadline| deadline.saturating_sub(now));
+        let left = self
+            .record
+            .deadline_ms
+            .map(|deadline| deadline.saturating_sub(now));
         let left = Duration::from_millis(left.unwrap_or(u64::MAX / 1_000_000));
         let outcome = tokio::time::timeout(left, self.patiently(&goal)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(self.too_late(&goal)));
@@ -254,7 +260,8 @@ impl State {
             Ok(()) if goal == Goal::Remove => {
                 let forgotten = self.site.disk.forget(&self.record.stack);
                 if let Err(error) = forgotten {
-                    self.fail(Fault::of_disk("forget the stack", &error).cause).await;
+                    self.fail(Fault::of_disk("forget the stack", &error).cause)
+                        .await;
                     return false;
                 }
                 self.site.board.forget(&self.record.stack);
@@ -278,7 +285,9 @@ impl State {
         let seconds = self.record.deadline_seconds;
         Fault::last(
             "deadline",
-            format!("{what} within {seconds} s; look at the services, or give it longer with --deadline"),
+            format!(
+                "{what} within {seconds} s; look at the services, or give it longer with --deadline"
+            ),
         )
     }
 
@@ -336,8 +345,15 @@ impl State {
             return Ok(());
         }
         let plan = planned(&prepared)?;
-        let ours = prepared.observed.of_project(&prepared.stack.name).any(Seen::is_ours);
-        let any = prepared.observed.of_project(&prepared.stack.name).next().is_some();
+        let ours = prepared
+            .observed
+            .of_project(&prepared.stack.name)
+            .any(Seen::is_ours);
+        let any = prepared
+            .observed
+            .of_project(&prepared.stack.name)
+            .next()
+            .is_some();
         if self.record.committed.is_none() {
             self.record.adopted = any && !ours;
         }
@@ -358,7 +374,10 @@ impl State {
             return true;
         }
         let place = in_force.place(&self.site.policy_path);
-        let mut why = cause("policy", format!("{place} refuses it: {}", refusals.join("; ")));
+        let mut why = cause(
+            "policy",
+            format!("{place} refuses it: {}", refusals.join("; ")),
+        );
         why.output = refusals;
         let now = self.site.now_ms();
         self.record.refuse(why, now);
@@ -399,12 +418,18 @@ impl State {
         self.record.adopts.extend(plan.adopts.clone());
         let execution = Execution::new(&self.site, version, &prepared, self.changed.clone())?;
         execution.run(&plan).await?;
-        Ok((u32::try_from(plan.changes()).unwrap_or(u32::MAX), plan.is_empty()))
+        Ok((
+            u32::try_from(plan.changes()).unwrap_or(u32::MAX),
+            plan.is_empty(),
+        ))
     }
 
     async fn is_well(&self, version: &Version) -> Result<bool, Fault> {
         let prepared = self.site.prepare(version, &self.record).await?;
-        Ok(matches!(standing(&prepared.stack, &prepared.observed), Standing::Well))
+        Ok(matches!(
+            standing(&prepared.stack, &prepared.observed),
+            Standing::Well
+        ))
     }
 
     async fn verify(&mut self) -> Result<(), Fault> {
@@ -459,7 +484,11 @@ impl State {
         self.logins.clear();
         tracing::info!(
             stack = self.record.stack,
-            release = self.record.committed.as_ref().map(|version| version.release.as_str()),
+            release = self
+                .record
+                .committed
+                .as_ref()
+                .map(|version| version.release.as_str()),
             operations = self.record.operations,
             "committed"
         );
@@ -474,7 +503,10 @@ impl State {
 
     fn addressed_record(&self) -> Record {
         let mut record = self.record.clone();
-        for version in [&mut record.target, &mut record.committed].into_iter().flatten() {
+        for version in [&mut record.target, &mut record.committed]
+            .into_iter()
+            .flatten()
+        {
             version.stack = self.site.addressed(version);
         }
         record
@@ -489,7 +521,10 @@ impl State {
                 let needed = needed_images(&planned(&prepared)?);
                 // An image that is there is the one that ran: nothing newer is wanted.
                 let absent = |reference: &String| !prepared.observed.images.contains_key(reference);
-                let needed = needed.into_iter().filter(|(reference, _)| absent(reference)).collect();
+                let needed = needed
+                    .into_iter()
+                    .filter(|(reference, _)| absent(reference))
+                    .collect();
                 images::fetch(&self.site, &mut fetched, &needed, &self.logins).await?;
                 self.make_so(&version, true).await?;
                 self.watch_over(&version).await?;
@@ -508,10 +543,16 @@ impl State {
     async fn take_away(&mut self, volumes: bool) -> Result<(), Fault> {
         let engine = self.site.engine()?;
         let stack = self.record.stack.clone();
-        let found = engine.look(&stack, &super::engine::Wanted::default()).await?;
+        let found = engine
+            .look(&stack, &super::engine::Wanted::default())
+            .await?;
         let observed = observed(&engine, found).await?;
         let plan = plan::remove(&stack, &observed, volumes);
-        let last = self.record.target.clone().or_else(|| self.record.committed.clone());
+        let last = self
+            .record
+            .target
+            .clone()
+            .or_else(|| self.record.committed.clone());
         let version = last.unwrap_or_else(|| nothing(&stack));
         let prepared = Prepared {
             stack: self.site.addressed(&version),
@@ -574,7 +615,9 @@ impl State {
             let _turn = turn;
             disk.save(&record)
         });
-        let saved = saved.await.unwrap_or_else(|_| Err(std::io::Error::other("it ended")));
+        let saved = saved
+            .await
+            .unwrap_or_else(|_| Err(std::io::Error::other("it ended")));
         saved.map_err(|error| Fault::of_disk("write the stack's record", &error))
     }
 
@@ -589,8 +632,7 @@ impl State {
         let observed = looked.as_ref().map(|prepared| &prepared.observed);
         let mut report = report::of_record(&self.record, observed, &self.usages.now());
         if let (Some(prepared), Some(_)) = (&looked, self.record.standing()) {
-            report.drift =
-                plan::drift(&prepared.stack, &prepared.observed, &prepared.options);
+            report.drift = plan::drift(&prepared.stack, &prepared.observed, &prepared.options);
         }
         if looked.is_none()
             && let Some(before) = self.site.board.report(&self.record.stack)
@@ -654,9 +696,14 @@ fn needed_images(plan: &Plan) -> BTreeMap<String, String> {
 
 /// The longest window that a service asks for.
 fn monitor_window(stack: &Stack) -> Duration {
-    let updates = stack.services.values().filter_map(|service| service.deploy.update.as_ref());
+    let updates = stack
+        .services
+        .values()
+        .filter_map(|service| service.deploy.update.as_ref());
     let windows = updates.filter_map(|update| update.monitor);
-    let longest = windows.filter_map(|window| u64::try_from(window).ok()).max();
+    let longest = windows
+        .filter_map(|window| u64::try_from(window).ok())
+        .max();
     longest.map_or(MONITOR_DEFAULT, Duration::from_nanos)
 }
 
@@ -664,7 +711,9 @@ fn monitor_window(stack: &Stack) -> Duration {
 fn standing(stack: &Stack, observed: &plan::Observed) -> Standing {
     let mut coming = None;
     for name in stack.services.keys() {
-        let seen = observed.of_project(&stack.name).filter(|seen| seen.service() == name);
+        let seen = observed
+            .of_project(&stack.name)
+            .filter(|seen| seen.service() == name);
         let own: Vec<_> = seen.map(|seen| seen.0).collect();
         match health::of_service(stack, name, &own) {
             Standing::Well => {}
@@ -672,7 +721,11 @@ fn standing(stack: &Stack, observed: &plan::Observed) -> Standing {
             Standing::Bad(why) => {
                 let line = format!("{name}: {}", why.line);
                 let service = Some(name.clone());
-                return Standing::Bad(Cause { service, line, ..why });
+                return Standing::Bad(Cause {
+                    service,
+                    line,
+                    ..why
+                });
             }
         }
     }

@@ -148,7 +148,9 @@ mod tests {
     use super::*;
 
     fn event(action: &str, id: &str, attributes: &[(&str, &str)]) -> EventMessage {
-        let attributes = attributes.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        let attributes = attributes
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()));
         EventMessage {
             action: Some(action.to_owned()),
             actor: Some(EventActor {

@@ -25,7 +25,11 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// # Errors
 ///
 /// A blob is missing, or the Engine takes it for something else.
-pub async fn image(engine: &Engine, disk: &Disk, image: &ImageLoad) -> Result<ImageLoaded, Fault> {
+pub(super) async fn image(
+    engine: &Engine,
+    disk: &Disk,
+    image: &ImageLoad,
+) -> Result<ImageLoaded, Fault> {
     let (chunks, mut archive) = mpsc::channel::<io::Result<Bytes>>(CHUNKS_WAITING);
     let (disk_of_writer, wanted) = (disk.clone(), image.clone());
     let (told, outcome) = std_mpsc::sync_channel(1);
@@ -39,11 +43,19 @@ pub async fn image(engine: &Engine, disk: &Disk, image: &ImageLoad) -> Result<Im
     let mut refused = None;
     while let Some(line) = lines.next().await {
         match line {
-            Ok(BuildInfo { error_detail: Some(detail), .. }) => {
+            Ok(BuildInfo {
+                error_detail: Some(detail),
+                ..
+            }) => {
                 refused = detail.message.or(Some("no reason was given".to_owned()));
             }
             Ok(_) => {}
-            Err(error) => return Err(Fault::of_engine(&format!("load {}", image.reference), &error)),
+            Err(error) => {
+                return Err(Fault::of_engine(
+                    &format!("load {}", image.reference),
+                    &error,
+                ));
+            }
         }
     }
     drop(writer.await);
@@ -51,11 +63,17 @@ pub async fn image(engine: &Engine, disk: &Disk, image: &ImageLoad) -> Result<Im
         return Err(Fault::of_disk(&format!("pack {}", image.reference), &error));
     }
     if let Some(why) = refused {
-        return Err(Fault::last("engine", format!("the Engine refuses {}: {why}", image.reference)));
+        return Err(Fault::last(
+            "engine",
+            format!("the Engine refuses {}: {why}", image.reference),
+        ));
     }
     let loaded = engine.image(&image.reference).await?;
     let id = loaded.and_then(|loaded| loaded.id).ok_or_else(|| {
-        Fault::last("engine", format!("the Engine does not have {} afterwards", image.reference))
+        Fault::last(
+            "engine",
+            format!("the Engine does not have {} afterwards", image.reference),
+        )
     })?;
     for digest in image.layers.iter().chain([&image.config]) {
         if let Err(error) = disk.remove_blob(digest) {

@@ -19,19 +19,24 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 /// # Errors
 ///
 /// The Engine's.
-pub async fn lines(
+pub(super) async fn lines(
     engine: Engine,
     project: &str,
     query: &BTreeMap<String, String>,
 ) -> Result<impl Stream<Item = LogLine> + Send + use<>, Fault> {
-    let found = engine.look(project, &super::engine::Wanted::default()).await?;
+    let found = engine
+        .look(project, &super::engine::Wanted::default())
+        .await?;
     let service = query.get("service");
     let options = LogsOptions {
         follow: query.get("follow").is_some_and(|follow| follow == "true"),
         stdout: true,
         stderr: true,
         timestamps: true,
-        tail: query.get("tail").cloned().unwrap_or_else(|| TAIL_DEFAULT.to_owned()),
+        tail: query
+            .get("tail")
+            .cloned()
+            .unwrap_or_else(|| TAIL_DEFAULT.to_owned()),
         ..LogsOptions::default()
     };
     let wanted = found.containers.into_iter().filter(|container| {
@@ -41,9 +46,13 @@ pub async fn lines(
     let streams = wanted.map(|container| {
         let seen = Seen(&container);
         let (service, name) = (seen.service().to_owned(), seen.name().to_owned());
-        let lines = engine.docker().clone().logs(seen.id(), Some(options.clone()));
+        let lines = engine
+            .docker()
+            .clone()
+            .logs(seen.id(), Some(options.clone()));
         let mut split = Split::new(service, name);
-        lines.flat_map(move |part| stream::iter(part.map_or(Vec::new(), |part| split.feed(part))))
+        lines
+            .flat_map(move |part| stream::iter(part.map_or(Vec::new(), |part| split.feed(part))))
             .boxed()
     });
     Ok(stream::select_all(streams.collect::<Vec<_>>()))
@@ -75,7 +84,11 @@ impl Split {
             | LogOutput::StdIn { message }
             | LogOutput::Console { message } => ("stdout", message),
         };
-        let rest = if stream == "stderr" { &mut self.err } else { &mut self.out };
+        let rest = if stream == "stderr" {
+            &mut self.err
+        } else {
+            &mut self.out
+        };
         rest.extend_from_slice(&message);
         let mut lines = Vec::new();
         while let Some(end) = end_of_line(rest) {
@@ -100,7 +113,10 @@ impl Split {
 }
 
 fn end_of_line(bytes: &[u8]) -> Option<usize> {
-    let end = bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map(|at| at + 1);
     end.or_else(|| (bytes.len() > LINE_BYTES_MAX).then_some(bytes.len()))
 }
 
@@ -111,14 +127,21 @@ mod tests {
     #[test]
     fn parts_become_whole_lines_and_the_two_streams_are_not_mixed() {
         let mut split = Split::new("web".to_owned(), "shop-web-1".to_owned());
-        let out = |text: &'static str| LogOutput::StdOut { message: text.into() };
-        let err = |text: &'static str| LogOutput::StdErr { message: text.into() };
+        let out = |text: &'static str| LogOutput::StdOut {
+            message: text.into(),
+        };
+        let err = |text: &'static str| LogOutput::StdErr {
+            message: text.into(),
+        };
 
         assert!(split.feed(out("2026-01-01T00:00:00Z be")).is_empty());
         let failed = split.feed(err("2026-01-01T00:00:01Z no\n"));
         let lines = split.feed(out("gun\n"));
 
-        assert_eq!((failed[0].stream.as_str(), failed[0].text.as_str()), ("stderr", "no"));
+        assert_eq!(
+            (failed[0].stream.as_str(), failed[0].text.as_str()),
+            ("stderr", "no")
+        );
         assert_eq!(lines[0].text, "begun");
         assert_eq!(lines[0].time.as_deref(), Some("2026-01-01T00:00:00Z"));
     }

@@ -234,7 +234,10 @@ impl Record {
         let touched = matches!(self.phase, Phase::Applying | Phase::Verifying);
         let was = self.phase;
         if was == Phase::Reverting {
-            let first = self.cause.take().unwrap_or_else(|| cause("engine", "it failed"));
+            let first = self
+                .cause
+                .take()
+                .unwrap_or_else(|| cause("engine", "it failed"));
             let line = format!("{}; going back failed as well: {}", first.line, why.line);
             self.cause = Some(Cause { line, ..first });
             self.owes_revert = why.code == "engine";

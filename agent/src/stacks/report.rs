@@ -27,8 +27,14 @@ pub fn of_record(
     let mut report = StackReport {
         stack: record.stack.clone(),
         assignment: record.assignment,
-        release: record.target.as_ref().map(|version| version.release.clone()),
-        committed: record.committed.as_ref().map(|version| version.release.clone()),
+        release: record
+            .target
+            .as_ref()
+            .map(|version| version.release.clone()),
+        committed: record
+            .committed
+            .as_ref()
+            .map(|version| version.release.clone()),
         phase: record.phase,
         since_ms: record.since_ms,
         deadline_ms: record.deadline_ms,
@@ -37,7 +43,9 @@ pub fn of_record(
         networks: Vec::new(),
         volumes: Vec::new(),
         drift: Vec::new(),
-        digests: version.map(|version| version.digests.clone()).unwrap_or_default(),
+        digests: version
+            .map(|version| version.digests.clone())
+            .unwrap_or_default(),
         operations: record.operations,
     };
     if let Some(observed) = observed {
@@ -82,11 +90,18 @@ fn fill(
 ) {
     let project = report.stack.clone();
     let seen: Vec<Seen<'_>> = observed.of_project(&project).collect();
-    let wanted = stack.into_iter().flat_map(|stack| stack.services.keys().map(String::as_str));
-    let names: BTreeSet<&str> = wanted.chain(seen.iter().map(|seen| seen.service())).collect();
+    let wanted = stack
+        .into_iter()
+        .flat_map(|stack| stack.services.keys().map(String::as_str));
+    let names: BTreeSet<&str> = wanted
+        .chain(seen.iter().map(|seen| seen.service()))
+        .collect();
     for name in names {
-        let mut own: Vec<Seen<'_>> =
-            seen.iter().copied().filter(|seen| seen.service() == name).collect();
+        let mut own: Vec<Seen<'_>> = seen
+            .iter()
+            .copied()
+            .filter(|seen| seen.service() == name)
+            .collect();
         own.sort_by_key(|seen| (seen.number(), seen.name()));
         let service = of_service(stack, name, &own, usage);
         report.services.insert(name.to_owned(), service);
@@ -94,9 +109,15 @@ fn fill(
     let labelled = |labels: Option<&std::collections::HashMap<String, String>>| {
         labels.and_then(|labels| labels.get(plan::labels::PROJECT)) == Some(&project)
     };
-    let networks = observed.networks.iter().filter(|one| labelled(one.labels.as_ref()));
+    let networks = observed
+        .networks
+        .iter()
+        .filter(|one| labelled(one.labels.as_ref()));
     report.networks = networks.filter_map(|one| one.name.clone()).collect();
-    let volumes = observed.volumes.iter().filter(|one| labelled(Some(&one.labels)));
+    let volumes = observed
+        .volumes
+        .iter()
+        .filter(|one| labelled(Some(&one.labels)));
     report.volumes = volumes.map(|one| one.name.clone()).collect();
     report.networks.sort();
     report.volumes.sort();
@@ -116,14 +137,19 @@ fn of_service(
             Standing::Coming(why) => (ServiceState::Starting, Some(why)),
             Standing::Bad(why) => (ServiceState::Bad, Some(why.line)),
         },
-        (Some(_), None) => (ServiceState::Orphan, Some("it is not in the release".to_owned())),
+        (Some(_), None) => (
+            ServiceState::Orphan,
+            Some("it is not in the release".to_owned()),
+        ),
         (None, _) => foreign(seen),
     };
     ServiceReport {
         desired: wanted.map_or(0, |service| service.replicas),
         state,
         why,
-        image: wanted.map(|service| service.image.clone()).unwrap_or_default(),
+        image: wanted
+            .map(|service| service.image.clone())
+            .unwrap_or_default(),
         containers: seen.iter().map(|seen| of_container(*seen, usage)).collect(),
     }
 }
@@ -134,7 +160,10 @@ fn foreign(seen: &[Seen<'_>]) -> (ServiceState, Option<String>) {
             || seen.health() == HealthStatusEnum::UNHEALTHY
     });
     match bad {
-        Some(seen) => (ServiceState::Bad, Some(format!("{} is not well", seen.name()))),
+        Some(seen) => (
+            ServiceState::Bad,
+            Some(format!("{} is not well", seen.name())),
+        ),
         None => (ServiceState::Ok, None),
     }
 }
@@ -145,7 +174,9 @@ fn of_container(seen: Seen<'_>, usage: &BTreeMap<String, Usage>) -> ContainerRep
         HealthStatusEnum::NONE | HealthStatusEnum::EMPTY => None,
         health => Some(health.to_string()),
     };
-    let started = state.and_then(|state| state.started_at.as_ref()).map(ToString::to_string);
+    let started = state
+        .and_then(|state| state.started_at.as_ref())
+        .map(ToString::to_string);
     let started = started.and_then(|text| text.parse::<jiff::Timestamp>().ok());
     // The Engine's word for never is the year 1.
     let started = started.and_then(|at| u64::try_from(at.as_millisecond()).ok());
@@ -158,7 +189,11 @@ fn of_container(seen: Seen<'_>, usage: &BTreeMap<String, Usage>) -> ContainerRep
         state: seen.status().to_string(),
         health,
         exit_code: seen.exit_code(),
-        restarts: seen.0.restart_count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
+        restarts: seen
+            .0
+            .restart_count
+            .and_then(|count| u64::try_from(count).ok())
+            .unwrap_or(0),
         started_ms: started,
         image_id: seen.image_id().to_owned(),
         usage: usage.get(seen.id()).copied(),

@@ -44,7 +44,9 @@ pub fn refusals(policy: &Policy, prepared: &Prepared) -> Vec<String> {
         }
         found.extend(of_body(rules, Look::Container, &body).map(|d| format!("{name}: {d}")));
         if !rules.exec && !(service.post_start.is_empty() && service.pre_stop.is_empty()) {
-            found.push(format!("{name}: hooks run commands in containers; the key is `docker.exec`"));
+            found.push(format!(
+                "{name}: hooks run commands in containers; the key is `docker.exec`"
+            ));
         }
     }
     found.extend(of_objects(rules, prepared));
@@ -53,7 +55,10 @@ pub fn refusals(policy: &Policy, prepared: &Prepared) -> Vec<String> {
 
 fn of_objects(rules: &DockerRules, prepared: &Prepared) -> Vec<String> {
     let Prepared { stack, options, .. } = prepared;
-    let networks = stack.networks.iter().filter(|(_, network)| !network.external);
+    let networks = stack
+        .networks
+        .iter()
+        .filter(|(_, network)| !network.external);
     let networks = networks.filter_map(|(key, _)| {
         let made = spec::network(stack, key, &options.context).ok()?;
         Some((format!("network {key}"), Look::Network, value(&made)))
@@ -79,9 +84,9 @@ fn of_body<'a>(
     let members = body.as_object().into_iter().flatten();
     let single = move |(key, value): (&String, &Value)| match (key.as_str(), value) {
         ("HostConfig", Value::Object(host)) => {
-            let inner = host.iter().map(|(key, value)| {
-                object("HostConfig", object(key, value.clone()))
-            });
+            let inner = host
+                .iter()
+                .map(|(key, value)| object("HostConfig", object(key, value.clone())));
             inner.collect::<Vec<Value>>()
         }
         _ => vec![object(key, value.clone())],

@@ -99,14 +99,18 @@ impl Site {
         let stack = self.addressed(version);
         let found = engine.look(&stack.name, &wanted(&stack)).await?;
         let observed = observed(&engine, found).await?;
-        let root = self.host_path(&engine, &self.disk.files(&stack.name)).await?;
+        let root = self
+            .host_path(&engine, &self.disk.files(&stack.name))
+            .await?;
         let fingerprints = self.fingerprints(&version.secrets);
         let digests = version.images.iter().chain(&version.digests);
         let context = plan::Context {
             api: engine.api,
             shipped_root: root,
             fingerprints,
-            digests: digests.map(|(name, digest)| (name.clone(), digest.clone())).collect(),
+            digests: digests
+                .map(|(name, digest)| (name.clone(), digest.clone()))
+                .collect(),
             release: version.release.clone(),
             assignment: record.assignment,
             ..plan::Context::default()
@@ -145,7 +149,10 @@ impl Site {
             let Ok(rest) = path.strip_prefix(&target) else {
                 continue;
             };
-            if best.as_ref().is_none_or(|(length, _)| target.len() > *length) {
+            if best
+                .as_ref()
+                .is_none_or(|(length, _)| target.len() > *length)
+            {
                 let source = PathBuf::from(source).join(rest);
                 best = Some((target.len(), source.to_string_lossy().into_owned()));
             }
@@ -166,7 +173,9 @@ impl Site {
 fn own_container() -> Option<String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     // Docker mounts three files from a folder that is named by the container's id.
-    let line = mounts.lines().find(|line| line.contains("/containers/") && line.contains("/hostname "))?;
+    let line = mounts
+        .lines()
+        .find(|line| line.contains("/containers/") && line.contains("/hostname "))?;
     let rest = line.split("/containers/").nth(1)?;
     let id: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
     (id.len() == 64).then_some(id)
@@ -175,9 +184,21 @@ fn own_container() -> Option<String> {
 /// What has to be looked at for a stack beside what carries its label.
 pub fn wanted(stack: &Stack) -> Wanted {
     Wanted {
-        images: stack.services.values().map(|service| service.image.clone()).collect(),
-        networks: stack.networks.values().map(|network| network.name.clone()).collect(),
-        volumes: stack.volumes.values().map(|volume| volume.name.clone()).collect(),
+        images: stack
+            .services
+            .values()
+            .map(|service| service.image.clone())
+            .collect(),
+        networks: stack
+            .networks
+            .values()
+            .map(|network| network.name.clone())
+            .collect(),
+        volumes: stack
+            .volumes
+            .values()
+            .map(|volume| volume.name.clone())
+            .collect(),
     }
 }
 
@@ -190,7 +211,11 @@ pub async fn observed(engine: &Engine, found: Found) -> Result<plan::Observed, F
         images.insert(reference.clone(), seen);
     }
     for container in &found.containers {
-        let Some(id) = container.image.clone().filter(|id| !images.contains_key(id)) else {
+        let Some(id) = container
+            .image
+            .clone()
+            .filter(|id| !images.contains_key(id))
+        else {
             continue;
         };
         if let Some(image) = engine.image(&id).await? {

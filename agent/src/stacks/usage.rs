@@ -74,7 +74,9 @@ impl Meter {
             return;
         };
         let reports = self.site.board.names();
-        let reports = reports.iter().filter_map(|name| self.site.board.report(name));
+        let reports = reports
+            .iter()
+            .filter_map(|name| self.site.board.report(name));
         let ids: Vec<String> = reports.flat_map(|report| running(&report)).collect();
         let (mut usages, mut before) = (BTreeMap::new(), BTreeMap::new());
         for id in ids.into_iter().take(CONTAINERS_MAX) {
@@ -100,14 +102,22 @@ impl Meter {
 }
 
 fn running(report: &StackReport) -> Vec<String> {
-    let containers = report.services.values().flat_map(|service| &service.containers);
+    let containers = report
+        .services
+        .values()
+        .flat_map(|service| &service.containers);
     let running = containers.filter(|container| container.state == "running");
     running.map(|container| container.id.clone()).collect()
 }
 
 fn processor_nanoseconds(stats: &ContainerStatsResponse) -> u64 {
-    let usage = stats.cpu_stats.as_ref().and_then(|cpu| cpu.cpu_usage.as_ref());
-    usage.and_then(|usage| usage.total_usage).unwrap_or_default()
+    let usage = stats
+        .cpu_stats
+        .as_ref()
+        .and_then(|cpu| cpu.cpu_usage.as_ref());
+    usage
+        .and_then(|usage| usage.total_usage)
+        .unwrap_or_default()
 }
 
 /// Cores over the time since the figures before; nothing the first time.
@@ -119,12 +129,19 @@ fn usage(
     let (total_before, then) = before?;
     let nanoseconds = now.saturating_duration_since(*then).as_nanos();
     let used = total.saturating_sub(*total_before);
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people, of two digits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a figure for people, of two digits"
+    )]
     let cores = used as f64 / (nanoseconds.max(1) as f64);
     let memory = stats.memory_stats.as_ref()?;
     let parts = memory.stats.as_ref();
     // As the Engine's own tool does it, for cgroups of either version.
-    let cache = parts.and_then(|parts| parts.get("inactive_file").or(parts.get("total_inactive_file")));
+    let cache = parts.and_then(|parts| {
+        parts
+            .get("inactive_file")
+            .or(parts.get("total_inactive_file"))
+    });
     let cache = cache.copied().unwrap_or_default();
     Some(Usage {
         cpu_cores: (cores * 100.0).round() / 100.0,

@@ -63,6 +63,7 @@ fn bench(policy: &str, answers: &[(&'static str, &[&[&str]])]) -> Bench {
     world.resolver = names.clone();
     let work = Work {
         world,
+        stacks: None,
         docker_socket: "/nowhere/docker.sock".into(),
         policy: receiver,
         audit: audit::keep(0).0,

@@ -11,8 +11,10 @@ use crate::world::{World, as_foreign, check, lines, mount, port, service, stack,
 fn rich() -> Stack {
     let mut web = service("web:1");
     web.ports.push(port("80", 80));
-    web.environment.insert("LEVEL".to_owned(), Some("1".to_owned()));
-    web.environment.insert("FROM".to_owned(), Some("file".to_owned()));
+    web.environment
+        .insert("LEVEL".to_owned(), Some("1".to_owned()));
+    web.environment
+        .insert("FROM".to_owned(), Some("file".to_owned()));
     web.labels.insert("team".to_owned(), "a".to_owned());
     web.restart = Restart::UnlessStopped;
     web.healthcheck = check();
@@ -23,7 +25,8 @@ fn rich() -> Stack {
         ..Resources::default()
     };
     let mut db = service("anon:1");
-    db.mounts.push(mount(MountKind::Volume, Some("state"), "/state"));
+    db.mounts
+        .push(mount(MountKind::Volume, Some("state"), "/state"));
     let mut stack = stack([("web", web), ("db", db)]);
     volume(&mut stack, "state");
     stack
@@ -55,7 +58,13 @@ fn as_the_engine_shows_it(container: &mut ContainerInspectResponse) {
     host.ipc_mode = Some("private".to_owned());
     host.privileged.get_or_insert(false);
     host.security_opt = None;
-    let networks = container.network_settings.as_mut().unwrap().networks.as_mut().unwrap();
+    let networks = container
+        .network_settings
+        .as_mut()
+        .unwrap()
+        .networks
+        .as_mut()
+        .unwrap();
     let endpoint = networks.get_mut("shop_default").unwrap();
     let id = container.id.as_ref().unwrap()[..12].to_owned();
     endpoint.aliases.as_mut().unwrap().push(id);
@@ -75,7 +84,11 @@ fn what_differs_of_another_tools_container_is_named_and_it_alone_is_made_anew() 
     let stack = rich();
     let mut world = foreign(&stack);
     let config = world.by_hand("shop-web-1").config.as_mut().unwrap();
-    config.env.as_mut().unwrap().retain(|entry| !entry.starts_with("LEVEL"));
+    config
+        .env
+        .as_mut()
+        .unwrap()
+        .retain(|entry| !entry.starts_with("LEVEL"));
     config.env.as_mut().unwrap().push("LEVEL=9".to_owned());
     let plan = world.deploy(&stack);
     assert_eq!(plan.steps[0].why, "environment.LEVEL has changed");
@@ -113,7 +126,10 @@ fn what_was_taken_over_is_made_anew_when_its_hash_is_no_longer_the_one_it_was_ta
     };
     stack.services.get_mut("db").unwrap().post_start.push(hook);
     let plan = world.deploy(&stack);
-    assert_eq!(plan.steps[0].why, "its files, secrets or hooks have changed");
+    assert_eq!(
+        plan.steps[0].why,
+        "its files, secrets or hooks have changed"
+    );
 }
 
 #[test]
@@ -134,12 +150,22 @@ fn a_secret_that_is_there_is_taken_for_the_one_that_was_asked_for() {
     web.environment.insert("DB".to_owned(), Some(mark));
     let mut world = foreign(&stack);
     let config = world.by_hand("shop-web-1").config.as_mut().unwrap();
-    for entry in config.env.iter_mut().flatten().filter(|entry| entry.starts_with("DB=")) {
+    for entry in config
+        .env
+        .iter_mut()
+        .flatten()
+        .filter(|entry| entry.starts_with("DB="))
+    {
         *entry = "DB=postgres://app:hunter2@db".to_owned();
     }
     assert_eq!(world.plan(&stack).unwrap().steps, []);
     let config = world.by_hand("shop-web-1").config.as_mut().unwrap();
-    for entry in config.env.iter_mut().flatten().filter(|entry| entry.starts_with("DB=")) {
+    for entry in config
+        .env
+        .iter_mut()
+        .flatten()
+        .filter(|entry| entry.starts_with("DB="))
+    {
         *entry = "DB=postgres://root:hunter2@db".to_owned();
     }
     let plan = world.plan(&stack).unwrap();

@@ -8,11 +8,17 @@ use compose::model::{Condition, MountKind};
 #[test]
 fn a_service_that_is_no_more_goes_after_the_others_are_up() {
     let mut world = World::new();
-    world.deploy(&stack([("web", service("web:1")), ("old", service("db:1"))]));
+    world.deploy(&stack([
+        ("web", service("web:1")),
+        ("old", service("db:1")),
+    ]));
     let plan = world.deploy(&stack([("web", service("web:2"))]));
     let lines = lines(&plan);
     let tail = &lines[lines.len() - 2..];
-    assert_eq!(tail, ["stop container shop-old-1", "remove container shop-old-1"]);
+    assert_eq!(
+        tail,
+        ["stop container shop-old-1", "remove container shop-old-1"]
+    );
 }
 
 #[test]
@@ -31,7 +37,10 @@ fn a_service_that_is_no_more_goes_at_once_where_its_port_is_needed() {
 #[test]
 fn an_orphan_of_another_tool_stays_unless_its_removal_is_asked_for() {
     let mut world = World::new();
-    world.deploy(&stack([("web", service("web:1")), ("old", service("db:1"))]));
+    world.deploy(&stack([
+        ("web", service("web:1")),
+        ("old", service("db:1")),
+    ]));
     as_foreign(world.by_hand("shop-old-1"));
     let stack = stack([("web", service("web:1"))]);
     let plan = world.plan(&stack).unwrap();
@@ -62,7 +71,8 @@ fn running() -> (World, Observed) {
     let mut web = service("web:1");
     depends(&mut web, "db", Condition::Started);
     let mut db = service("db:1");
-    db.mounts.push(mount(MountKind::Volume, Some("state"), "/state"));
+    db.mounts
+        .push(mount(MountKind::Volume, Some("state"), "/state"));
     let mut stack = stack([("web", web), ("db", db)]);
     volume(&mut stack, "state");
     let mut world = World::new();
@@ -95,24 +105,38 @@ fn volumes_go_where_that_was_asked_for_and_others_stay() {
     let (mut world, observed) = running();
     let plan = remove("shop", &observed, true);
     for step in &plan.steps {
-        let done = world.engine.apply(&step.operation, &stack([]), &world.options);
+        let done = world
+            .engine
+            .apply(&step.operation, &stack([]), &world.options);
         assert_eq!(done, Ok(()));
     }
     assert!(world.engine.observed.volume("shop_state").is_none());
     assert!(world.engine.observed.volume("theirs").is_some());
-    assert!(world.engine.observed.containers.iter().all(|c| Seen(c).name() == "theirs"));
+    assert!(
+        world
+            .engine
+            .observed
+            .containers
+            .iter()
+            .all(|c| Seen(c).name() == "theirs")
+    );
 }
 
 #[test]
 fn a_network_with_somebody_elses_container_on_it_stays() {
     let (_, mut observed) = running();
-    let network = observed.networks.iter_mut().find(|n| n.name.as_deref() == Some("shop_default"));
+    let network = observed
+        .networks
+        .iter_mut()
+        .find(|n| n.name.as_deref() == Some("shop_default"));
     let attached = network.unwrap().containers.get_or_insert_default();
-    attached.insert("stranger".to_owned(), bollard_stubs::models::EndpointResource::default());
+    attached.insert(
+        "stranger".to_owned(),
+        bollard_stubs::models::EndpointResource::default(),
+    );
     let plan = remove("shop", &observed, false);
-    let removes = |step: &compose::plan::Step| {
-        matches!(step.operation, Operation::RemoveNetwork { .. })
-    };
+    let removes =
+        |step: &compose::plan::Step| matches!(step.operation, Operation::RemoveNetwork { .. });
     assert!(!plan.steps.iter().any(removes));
     assert!(plan.notes[0].contains("stranger"), "{:?}", plan.notes);
 }

@@ -1,7 +1,10 @@
 //! What somebody has changed by hand: it is told field by field, and a deployment mends it.
 
 use bollard_stubs::models::ContainerStateStatusEnum;
-use compose::{model::{Resources, Restart, Stack}, plan::drift};
+use compose::{
+    model::{Resources, Restart, Stack},
+    plan::drift,
+};
 
 use crate::world::{World, exit, lines, service, stack};
 
@@ -40,7 +43,11 @@ fn resources_that_were_updated_are_drift() {
             "shop-web-1 mem_limit: 67108864 -> 134217728",
         ]
     );
-    assert_eq!(world.plan(&stack).unwrap().steps, [], "told, and not undone by a plan");
+    assert_eq!(
+        world.plan(&stack).unwrap().steps,
+        [],
+        "told, and not undone by a plan"
+    );
 }
 
 #[test]
@@ -48,15 +55,24 @@ fn a_paused_container_is_drift_and_goes_on_with_the_next_deployment() {
     let (mut world, stack) = running();
     let state = world.by_hand("shop-web-1").state.as_mut().unwrap();
     state.status = Some(ContainerStateStatusEnum::PAUSED);
-    assert_eq!(found(&world, &stack), ["shop-web-1 state: running -> paused"]);
-    assert_eq!(lines(&world.deploy(&stack)), ["unpause container shop-web-1"]);
+    assert_eq!(
+        found(&world, &stack),
+        ["shop-web-1 state: running -> paused"]
+    );
+    assert_eq!(
+        lines(&world.deploy(&stack)),
+        ["unpause container shop-web-1"]
+    );
 }
 
 #[test]
 fn a_stopped_container_is_drift_and_is_started() {
     let (mut world, stack) = running();
     exit(world.by_hand("shop-web-1"), 137);
-    assert_eq!(found(&world, &stack), ["shop-web-1 state: running -> exited with code 137"]);
+    assert_eq!(
+        found(&world, &stack),
+        ["shop-web-1 state: running -> exited with code 137"]
+    );
     assert_eq!(lines(&world.deploy(&stack)), ["start container shop-web-1"]);
 }
 
@@ -64,8 +80,14 @@ fn a_stopped_container_is_drift_and_is_started() {
 fn a_renamed_container_is_drift_and_gets_its_name_back() {
     let (mut world, stack) = running();
     world.by_hand("shop-web-1").name = Some("/mine".to_owned());
-    assert_eq!(found(&world, &stack), ["shop-web-1 name: shop-web-1 -> mine"]);
-    assert_eq!(lines(&world.deploy(&stack)), ["rename container mine to shop-web-1"]);
+    assert_eq!(
+        found(&world, &stack),
+        ["shop-web-1 name: shop-web-1 -> mine"]
+    );
+    assert_eq!(
+        lines(&world.deploy(&stack)),
+        ["rename container mine to shop-web-1"]
+    );
 }
 
 #[test]
@@ -83,7 +105,10 @@ fn a_removed_container_is_drift_and_is_made() {
     let (mut world, stack) = running();
     let all = &mut world.engine.observed.containers;
     all.retain(|container| container.name.as_deref() != Some("/shop-db-1"));
-    assert_eq!(found(&world, &stack), ["shop-db-1 container: there -> removed"]);
+    assert_eq!(
+        found(&world, &stack),
+        ["shop-db-1 container: there -> removed"]
+    );
     assert_eq!(
         lines(&world.deploy(&stack)),
         ["create container shop-db-1", "start container shop-db-1"]
@@ -93,7 +118,11 @@ fn a_removed_container_is_drift_and_is_made() {
 #[test]
 fn a_container_off_its_network_is_drift_and_is_connected() {
     let (mut world, stack) = running();
-    let settings = world.by_hand("shop-web-1").network_settings.as_mut().unwrap();
+    let settings = world
+        .by_hand("shop-web-1")
+        .network_settings
+        .as_mut()
+        .unwrap();
     settings.networks.as_mut().unwrap().clear();
     assert_eq!(
         found(&world, &stack),
@@ -108,9 +137,16 @@ fn a_container_off_its_network_is_drift_and_is_connected() {
 #[test]
 fn a_network_too_many_is_drift() {
     let (mut world, stack) = running();
-    let settings = world.by_hand("shop-web-1").network_settings.as_mut().unwrap();
+    let settings = world
+        .by_hand("shop-web-1")
+        .network_settings
+        .as_mut()
+        .unwrap();
     let networks = settings.networks.as_mut().unwrap();
-    networks.insert("theirs".to_owned(), bollard_stubs::models::EndpointSettings::default());
+    networks.insert(
+        "theirs".to_owned(),
+        bollard_stubs::models::EndpointSettings::default(),
+    );
     assert_eq!(
         found(&world, &stack),
         ["shop-web-1 networks.theirs: (not attached) -> attached"]

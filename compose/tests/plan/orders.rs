@@ -62,7 +62,9 @@ fn batches_have_the_delay_between_them() {
     world.deploy(&stack);
     stack.services.get_mut("web").unwrap().image = "web:2".to_owned();
     let lines = lines(&world.deploy(&stack));
-    let delays = lines.iter().filter(|line| *line == "wait 1.500 s before more of web");
+    let delays = lines
+        .iter()
+        .filter(|line| *line == "wait 1.500 s before more of web");
     assert_eq!(delays.count(), 1);
 }
 
@@ -96,7 +98,9 @@ fn a_dependency_that_is_optional_or_not_there_does_not_hold_anybody_up() {
         .steps
         .iter()
         .filter_map(|step| match &step.operation {
-            Operation::Wait { service, required, .. } => Some((service.as_str(), *required)),
+            Operation::Wait {
+                service, required, ..
+            } => Some((service.as_str(), *required)),
             _ => None,
         })
         .collect();

@@ -51,7 +51,10 @@ fn a_container_carries_the_labels_of_dockers_own_tool_and_ours() {
         ("com.docker.compose.image", "sha256:abc"),
         ("com.docker.compose.depends_on", "db:service_healthy:false"),
         ("com.docker.compose.project.working_dir", "/srv/shop"),
-        ("com.docker.compose.project.config_files", "/srv/shop/compose.yml"),
+        (
+            "com.docker.compose.project.config_files",
+            "/srv/shop/compose.yml",
+        ),
         ("com.docker.compose.config-hash", &spec.hash),
         ("com.sternline.hash", &spec.hash),
         ("com.sternline.release", "r7"),
@@ -73,17 +76,26 @@ fn networks_and_volumes_carry_the_labels_of_dockers_own_tool_and_ours() {
     assert!(found.contains_key(labels::HASH));
     let volume = spec::volume(&stack, "state").expect("a request");
     assert_eq!(volume.name.as_deref(), Some("shop_state"));
-    assert_eq!(volume.labels.expect("labels")["com.docker.compose.volume"], "state");
+    assert_eq!(
+        volume.labels.expect("labels")["com.docker.compose.volume"],
+        "state"
+    );
 }
 
 #[test]
 fn the_hash_does_not_depend_on_number_release_place_or_version_of_the_api() {
     let mut web = service("web:1");
-    web.mounts.push(mount(MountKind::Shipped, Some("site"), "/site"));
-    web.networks.insert("back".to_owned(), NetworkAttachment::default());
+    web.mounts
+        .push(mount(MountKind::Shipped, Some("site"), "/site"));
+    web.networks
+        .insert("back".to_owned(), NetworkAttachment::default());
     let mut stack = stack([("web", web)]);
-    stack.networks.insert("back".to_owned(), network("shop_back"));
-    let text = Shipped::Text { text: "hello".to_owned() };
+    stack
+        .networks
+        .insert("back".to_owned(), network("shop_back"));
+    let text = Shipped::Text {
+        text: "hello".to_owned(),
+    };
     stack.files.insert("site".to_owned(), text);
     let first = asked(&stack, &Context::default()).hash;
     let context = Context {
@@ -97,15 +109,22 @@ fn the_hash_does_not_depend_on_number_release_place_or_version_of_the_api() {
     };
     let second = spec::container(&stack, "web", 2, &context).expect("a request");
     assert_eq!(second.hash, first);
-    let text = Shipped::Text { text: "other".to_owned() };
+    let text = Shipped::Text {
+        text: "other".to_owned(),
+    };
     stack.files.insert("site".to_owned(), text);
-    assert_ne!(asked(&stack, &context).hash, first, "the content does matter");
+    assert_ne!(
+        asked(&stack, &context).hash,
+        first,
+        "the content does matter"
+    );
 }
 
 #[test]
 fn the_hash_follows_the_fingerprint_of_a_secret_and_never_its_value() {
     let mut web = service("web:1");
-    web.environment.insert("KEY".to_owned(), Some(secret::mark("KEY")));
+    web.environment
+        .insert("KEY".to_owned(), Some(secret::mark("KEY")));
     let stack = stack([("web", web)]);
     let with = |print: &str| {
         let context = Context {
@@ -120,7 +139,11 @@ fn the_hash_follows_the_fingerprint_of_a_secret_and_never_its_value() {
     assert_eq!(with("a").hash, with("a").hash);
     assert_ne!(with("a").hash, with("b").hash);
     let env = with("a").body.env.expect("an environment");
-    assert_eq!(env, [format!("KEY={}", secret::mark("KEY"))], "the agent reveals it");
+    assert_eq!(
+        env,
+        [format!("KEY={}", secret::mark("KEY"))],
+        "the agent reveals it"
+    );
 }
 
 #[test]
@@ -134,15 +157,28 @@ fn older_engines_get_the_first_network_with_the_request_and_the_others_after_it(
         web.networks.insert(key.to_owned(), attachment);
     }
     let mut stack = stack([("web", web)]);
-    stack.networks.insert("back".to_owned(), network("shop_back"));
-    stack.networks.insert("front".to_owned(), network("shop_front"));
+    stack
+        .networks
+        .insert("back".to_owned(), network("shop_back"));
+    stack
+        .networks
+        .insert("front".to_owned(), network("shop_front"));
     let names = |list: &[(String, _)]| list.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();
     let old = asked(&stack, &Context::default());
-    assert_eq!(names(&old.networks), ["shop_front", "shop_back", "shop_default"]);
+    assert_eq!(
+        names(&old.networks),
+        ["shop_front", "shop_back", "shop_default"]
+    );
     assert_eq!(names(old.to_connect()), ["shop_back", "shop_default"]);
     let host = old.body.host_config.expect("a host configuration");
     assert_eq!(host.network_mode.as_deref(), Some("shop_front"));
-    let new = asked(&stack, &Context { api: (1, 44), ..Context::default() });
+    let new = asked(
+        &stack,
+        &Context {
+            api: (1, 44),
+            ..Context::default()
+        },
+    );
     assert_eq!(new.to_connect(), []);
 }
 
@@ -158,7 +194,8 @@ fn a_container_is_known_on_its_networks_by_name_service_and_aliases() {
 #[test]
 fn mounts_reach_the_engine_each_in_its_form() {
     let mut web = service("web:1");
-    web.mounts.push(mount(MountKind::Volume, Some("state"), "/state"));
+    web.mounts
+        .push(mount(MountKind::Volume, Some("state"), "/state"));
     web.mounts.push(Mount {
         read_only: true,
         ..mount(MountKind::Bind, Some("/etc/ssl"), "/ssl")
@@ -174,7 +211,8 @@ fn mounts_reach_the_engine_each_in_its_form() {
         tmpfs_mode: Some(0o1777),
         ..mount(MountKind::Tmpfs, None, "/tmp")
     });
-    web.mounts.push(mount(MountKind::Shipped, Some("site"), "/site"));
+    web.mounts
+        .push(mount(MountKind::Shipped, Some("site"), "/site"));
     let host = host(web);
     assert_eq!(host["Binds"], json!(["/var/x:/x:rw,z,rslave"]));
     assert_eq!(
@@ -203,14 +241,19 @@ fn configs_are_copied_in_and_bound_where_the_file_system_is_read_only() {
         mode: 0o400,
     });
     let mut stack = stack([("web", web)]);
-    let key = Shipped::Secret { variable: "KEY".to_owned() };
+    let key = Shipped::Secret {
+        variable: "KEY".to_owned(),
+    };
     stack.files.insert("key".to_owned(), key);
     let context = Context {
         shipped_root: "/var/lib/x".to_owned(),
         ..Context::default()
     };
     let spec = asked(&stack, &context);
-    assert_eq!((spec.files[0].uid, spec.files[0].gid, spec.files[0].mode), (33, 0, 0o400));
+    assert_eq!(
+        (spec.files[0].uid, spec.files[0].gid, spec.files[0].mode),
+        (33, 0, 0o400)
+    );
     stack.services.get_mut("web").unwrap().read_only = true;
     let spec = asked(&stack, &context);
     assert_eq!(spec.files, []);
@@ -250,7 +293,10 @@ fn ports_and_namespaces_reach_the_engine() {
     assert_eq!(host["PidMode"], "container:shop-db-1");
     assert_eq!(host["IpcMode"], "host");
     stack.services.get_mut("web").unwrap().networks.clear();
-    let host = asked(&stack, &Context::default()).body.host_config.expect("host");
+    let host = asked(&stack, &Context::default())
+        .body
+        .host_config
+        .expect("host");
     assert_eq!(host.network_mode.as_deref(), Some("none"));
 }
 
@@ -261,13 +307,17 @@ fn what_needs_a_newer_engine_is_refused_by_name_with_the_version() {
     web.healthcheck.as_mut().unwrap().start_interval = Some(1);
     web.annotations.insert("a".to_owned(), "b".to_owned());
     web.mac_address = Some("02:00:00:00:00:01".to_owned());
-    web.networks.insert("default".to_owned(), NetworkAttachment {
-        gw_priority: Some(1),
-        interface_name: Some("eth9".to_owned()),
-        mac_address: Some("02:00:00:00:00:02".to_owned()),
-        ..NetworkAttachment::default()
-    });
-    web.mounts.push(mount(MountKind::Image, Some("web:2"), "/image"));
+    web.networks.insert(
+        "default".to_owned(),
+        NetworkAttachment {
+            gw_priority: Some(1),
+            interface_name: Some("eth9".to_owned()),
+            mac_address: Some("02:00:00:00:00:02".to_owned()),
+            ..NetworkAttachment::default()
+        },
+    );
+    web.mounts
+        .push(mount(MountKind::Image, Some("web:2"), "/image"));
     web.mounts.push(Mount {
         subpath: Some("a".to_owned()),
         ..mount(MountKind::Volume, Some("state"), "/state")
@@ -277,7 +327,10 @@ fn what_needs_a_newer_engine_is_refused_by_name_with_the_version() {
         ..mount(MountKind::Bind, Some("/a"), "/a")
     });
     let found = spec::unsupported("web", &web, (1, 41));
-    let found: Vec<_> = found.iter().map(|u| (u.attribute.as_str(), u.needs.as_str())).collect();
+    let found: Vec<_> = found
+        .iter()
+        .map(|u| (u.attribute.as_str(), u.needs.as_str()))
+        .collect();
     assert_eq!(
         found,
         [

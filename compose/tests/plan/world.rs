@@ -25,7 +25,9 @@ pub(crate) fn service(image: &str) -> Service {
 
 /// A stack `shop` of these services, with the default network and a volume `state`.
 pub(crate) fn stack(services: impl IntoIterator<Item = (&'static str, Service)>) -> Stack {
-    let services = services.into_iter().map(|(name, service)| (name.to_owned(), service));
+    let services = services
+        .into_iter()
+        .map(|(name, service)| (name.to_owned(), service));
     let mut stack = Stack {
         name: "shop".to_owned(),
         services: services.collect(),
@@ -33,7 +35,9 @@ pub(crate) fn stack(services: impl IntoIterator<Item = (&'static str, Service)>)
         volumes: BTreeMap::new(),
         files: BTreeMap::new(),
     };
-    stack.networks.insert("default".to_owned(), network("shop_default"));
+    stack
+        .networks
+        .insert("default".to_owned(), network("shop_default"));
     stack
 }
 
@@ -161,12 +165,26 @@ impl World {
         let operation = &step.operation;
         let done = self.engine.apply(operation, stack, &self.options);
         assert_eq!(done, Ok(()), "step {} ({operation}) of a plan", step.id);
-        let now: BTreeSet<_> =
-            self.engine.observed.volumes.iter().map(|volume| volume.name.clone()).collect();
-        assert!(now.is_superset(&self.volumes), "{operation} took a volume away");
+        let now: BTreeSet<_> = self
+            .engine
+            .observed
+            .volumes
+            .iter()
+            .map(|volume| volume.name.clone())
+            .collect();
+        assert!(
+            now.is_superset(&self.volumes),
+            "{operation} took a volume away"
+        );
         self.volumes = now;
-        assert!(self.engine.observed.containers.contains(&theirs()), "{operation}: not ours");
-        assert!(self.engine.observed.network("theirs").is_some(), "{operation}: not ours");
+        assert!(
+            self.engine.observed.containers.contains(&theirs()),
+            "{operation}: not ours"
+        );
+        assert!(
+            self.engine.observed.network("theirs").is_some(),
+            "{operation}: not ours"
+        );
     }
 
     pub(crate) fn apply_all(&mut self, stack: &Stack, plan: &Plan) {
@@ -179,7 +197,8 @@ impl World {
         let mut plan = self.plan(stack).expect("a plan");
         let pulls = |plan: &Plan| {
             let mut plan = plan.clone();
-            plan.steps.retain(|step| matches!(step.operation, Operation::Pull { .. }));
+            plan.steps
+                .retain(|step| matches!(step.operation, Operation::Pull { .. }));
             plan
         };
         let first = pulls(&plan);
@@ -191,7 +210,11 @@ impl World {
         }
         self.apply_all(stack, &plan);
         let again = self.plan(stack).expect("a plan after it was done");
-        assert_eq!(lines(&again), Vec::<String>::new(), "nothing is left after\n{plan:#?}");
+        assert_eq!(
+            lines(&again),
+            Vec::<String>::new(),
+            "nothing is left after\n{plan:#?}"
+        );
         self.options.pulled = false;
         plan
     }
@@ -199,13 +222,15 @@ impl World {
     /// The container of this name.
     pub(crate) fn container(&self, name: &str) -> Seen<'_> {
         let mut all = self.engine.observed.containers.iter().map(Seen);
-        all.find(|seen| seen.name() == name).unwrap_or_else(|| panic!("no container {name}"))
+        all.find(|seen| seen.name() == name)
+            .unwrap_or_else(|| panic!("no container {name}"))
     }
 
     /// The same, to be changed by hand.
     pub(crate) fn by_hand(&mut self, name: &str) -> &mut ContainerInspectResponse {
         let mut all = self.engine.observed.containers.iter_mut();
-        all.find(|c| Seen(c).name() == name).unwrap_or_else(|| panic!("no container {name}"))
+        all.find(|c| Seen(c).name() == name)
+            .unwrap_or_else(|| panic!("no container {name}"))
     }
 
     /// What matters of the containers of the stack: service, number, name, what it is made from,
@@ -269,11 +294,19 @@ pub(crate) fn check_order(plan: &Plan) {
 
 /// A plan in words.
 pub(crate) fn lines(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(|step| step.operation.to_string()).collect()
+    plan.steps
+        .iter()
+        .map(|step| step.operation.to_string())
+        .collect()
 }
 
 /// A container as Docker's own tool would have made it: without our labels.
 pub(crate) fn as_foreign(container: &mut ContainerInspectResponse) {
-    let labels = container.config.as_mut().and_then(|config| config.labels.as_mut());
-    labels.expect("labels").retain(|label, _| !label.starts_with(labels::OURS));
+    let labels = container
+        .config
+        .as_mut()
+        .and_then(|config| config.labels.as_mut());
+    labels
+        .expect("labels")
+        .retain(|label, _| !label.starts_with(labels::OURS));
 }

@@ -147,7 +147,10 @@ fn mine_alone(spot: &Spot<'_>, service: &Service, out: &mut Findings) {
 
 fn published_on_the_host(spot: &Spot<'_>, service: &Service, out: &mut Findings) {
     let is_host = service.network_mode == Some(ServiceScope::Mode("host".to_owned()));
-    if let Some(ports) = spot.get("ports").filter(|_| is_host && !service.ports.is_empty()) {
+    if let Some(ports) = spot
+        .get("ports")
+        .filter(|_| is_host && !service.ports.is_empty())
+    {
         let message = "cannot stand beside network_mode: host, where every port is the host's";
         out.refuse(ports.problem(message, "Take one of them out"));
     }
