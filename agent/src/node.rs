@@ -27,7 +27,7 @@ use crate::{
     policy_file::PolicyInForce,
     report::Passed,
     sandbox::Told,
-    stacks::{self, Runner, Stacks},
+    stacks::{self, Runner},
     state_dir::StateDir,
     status::Board,
     supervisor::{Facts, Quiet, Supervisor, TokenRefused, Upgrade},
@@ -131,16 +131,9 @@ impl Node {
         let first = view::first(&start.identity, &sandbox, &policy.borrow(), &policy_path);
         let figures = Figures::new(world.clock.now());
         let (watcher, docker) = Watcher::new(&world, &docker_socket, &policy);
-        let (stacks, runner) = open_stacks(stacks::Parts {
+        let mut work = Work {
             world: world.clone(),
-            state: state.clone(),
-            docker_socket: docker_socket.clone(),
-            policy: policy.clone(),
-            policy_path: policy_path.clone(),
-        });
-        let work = Work {
-            world: world.clone(),
-            stacks,
+            stacks: None,
             docker_socket,
             policy: policy.clone(),
             policy_path: policy_path.clone(),
@@ -149,6 +142,7 @@ impl Node {
             gateways,
             admission: Admission::default(),
         };
+        let stacks = add_stacks(&mut work, &state);
         let facts = Facts {
             host,
             vitals,
@@ -186,7 +180,7 @@ impl Node {
             supervisor,
             watcher,
             policy_path,
-            stacks: runner,
+            stacks,
         }
     }
 
@@ -232,15 +226,25 @@ impl Node {
 }
 
 /// Without a disk there would be nothing to go back to, and so there are no stacks.
-fn open_stacks(parts: stacks::Parts) -> (Option<Stacks>, Option<Runner>) {
-    if !parts.state.is_on_disk() {
-        return (None, None);
+fn add_stacks(work: &mut Work, state: &StateDir) -> Option<Runner> {
+    if !state.is_on_disk() {
+        return None;
     }
-    match stacks::open(parts) {
-        Ok((stacks, runner)) => (Some(stacks), Some(runner)),
+    let opened = stacks::open(stacks::Parts {
+        world: work.world.clone(),
+        state: state.clone(),
+        docker_socket: work.docker_socket.clone(),
+        policy: work.policy.clone(),
+        policy_path: work.policy_path.clone(),
+    });
+    match opened {
+        Ok((stacks, runner)) => {
+            work.stacks = Some(stacks);
+            Some(runner)
+        }
         Err(error) => {
             tracing::error!(%error, "no stacks: their folder in the state directory is of no use");
-            (None, None)
+            None
         }
     }
 }

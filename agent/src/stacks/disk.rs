@@ -29,6 +29,9 @@ const RECORD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes that are hashed at a time.
 const HASH_CHUNK_BYTES: usize = 128 * 1024;
 
+/// A file that should be a record, and why it is none.
+pub type Broken = (String, io::Error);
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Disk {
@@ -50,7 +53,11 @@ impl Disk {
     }
 
     /// All records, and what cannot be read, by name.
-    pub fn records(&self) -> io::Result<(Vec<Record>, Vec<(String, io::Error)>)> {
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read.
+    pub fn records(&self) -> io::Result<(Vec<Record>, Vec<Broken>)> {
         let (mut records, mut broken) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::PathBuf,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -81,7 +81,7 @@ impl Engine {
     /// # Errors
     ///
     /// The Engine does not answer.
-    pub async fn connect(net: &Arc<dyn Net>, socket: &PathBuf) -> Answer<Self> {
+    pub async fn connect(net: &Arc<dyn Net>, socket: &Path) -> Answer<Self> {
         let away = |why: String| Fault {
             kind: Kind::EngineAway,
             cause: cause(
@@ -92,7 +92,7 @@ impl Engine {
         let connect = async {
             let connected = net.connect_target(TargetEnd::Unix(socket)).await;
             let connected = connected.map_err(|error| away(error.to_string()))?;
-            let transport = Transport::new(net.clone(), socket.clone(), connected);
+            let transport = Transport::new(net.clone(), socket.to_owned(), connected);
             let docker = transport.engine(REQUEST_WITHIN, API_DEFAULT_VERSION);
             let docker = docker.map_err(|error| away(error.to_string()))?;
             let docker = docker.negotiate_version().await;

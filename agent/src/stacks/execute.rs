@@ -93,7 +93,8 @@ impl<'a> Execution<'a> {
                     break;
                 }
                 if let Some(step) = waiting.remove(&id) {
-                    under_way.push(async move { self.step(step).await.map(|()| step.id) });
+                    under_way
+                        .push(async move { Box::pin(self.step(step)).await.map(|()| step.id) });
                 }
             }
             match under_way.next().await {
@@ -119,7 +120,8 @@ impl<'a> Execution<'a> {
             });
         };
         tell("begun");
-        let outcome = self.operation(&step.operation).await;
+        // Boxed: several are kept at a time, and the largest sets the size of all.
+        let outcome = Box::pin(self.operation(&step.operation)).await;
         tell(if outcome.is_ok() { "done" } else { "failed" });
         outcome.map_err(|fault| match step.operation.service() {
             Some(service) => fault.of_service(service),
@@ -128,42 +130,16 @@ impl<'a> Execution<'a> {
     }
 
     async fn operation(&self, operation: &Operation) -> Result<(), Fault> {
-        let (engine, stack) = (&self.engine, &self.prepared.stack);
+        let engine = &self.engine;
         match operation {
             // Before the plan; see [`images`](super::images).
             Operation::Pull { .. } => Ok(()),
-            Operation::CreateNetwork { key, .. } => {
-                let request = spec::network(stack, key, &self.prepared.options.context);
-                engine
-                    .create_network(request.map_err(|why| unsupported(&why))?)
-                    .await
-            }
-            Operation::RemoveNetwork { name } => engine.remove_network(name).await,
-            Operation::CreateVolume { key, .. } => {
-                let request = spec::volume(stack, key);
-                engine
-                    .create_volume(request.map_err(|why| unsupported(&why))?)
-                    .await
-            }
-            Operation::RemoveVolume { name } => engine.remove_volume(name).await,
-            Operation::Connect {
-                network,
-                container,
-                service,
-                number,
-            } => {
-                let made = self.spec(service, *number)?;
-                let endpoint = made.networks.into_iter().find(|(name, _)| name == network);
-                let endpoint = endpoint.map(|(_, endpoint)| endpoint);
-                engine
-                    .connect_network(network, container.reference(), endpoint)
-                    .await
-            }
-            Operation::Disconnect { network, container } => {
-                engine
-                    .disconnect_network(network, container.reference())
-                    .await
-            }
+            Operation::CreateNetwork { .. }
+            | Operation::RemoveNetwork { .. }
+            | Operation::CreateVolume { .. }
+            | Operation::RemoveVolume { .. }
+            | Operation::Connect { .. }
+            | Operation::Disconnect { .. } => self.network_or_volume(operation).await,
             Operation::CreateContainer {
                 service,
                 number,
@@ -210,6 +186,45 @@ impl<'a> Execution<'a> {
                 tokio::time::sleep(Duration::from_nanos(nanoseconds)).await;
                 Ok(())
             }
+        }
+    }
+
+    async fn network_or_volume(&self, operation: &Operation) -> Result<(), Fault> {
+        let (engine, stack) = (&self.engine, &self.prepared.stack);
+        match operation {
+            Operation::CreateNetwork { key, .. } => {
+                let request = spec::network(stack, key, &self.prepared.options.context);
+                engine
+                    .create_network(request.map_err(|why| unsupported(&why))?)
+                    .await
+            }
+            Operation::RemoveNetwork { name } => engine.remove_network(name).await,
+            Operation::CreateVolume { key, .. } => {
+                let request = spec::volume(stack, key);
+                engine
+                    .create_volume(request.map_err(|why| unsupported(&why))?)
+                    .await
+            }
+            Operation::RemoveVolume { name } => engine.remove_volume(name).await,
+            Operation::Connect {
+                network,
+                container,
+                service,
+                number,
+            } => {
+                let made = self.spec(service, *number)?;
+                let endpoint = made.networks.into_iter().find(|(name, _)| name == network);
+                let endpoint = endpoint.map(|(_, endpoint)| endpoint);
+                engine
+                    .connect_network(network, container.reference(), endpoint)
+                    .await
+            }
+            Operation::Disconnect { network, container } => {
+                engine
+                    .disconnect_network(network, container.reference())
+                    .await
+            }
+            _ => Ok(()),
         }
     }
 

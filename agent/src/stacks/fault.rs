@@ -71,78 +71,20 @@ impl Fault {
     /// What came of pulling `image`.
     pub fn of_pull(image: &str, error: &Error) -> Self {
         let words = words(error);
-        let known = [
-            (
-                &["no space left"][..],
-                Kind::Final,
-                "disk_full",
-                "the disk of the Docker host is full; remove what is not needed, such as old images",
-            ),
-            (
-                &[
-                    "unauthorized",
-                    "authentication required",
-                    "denied",
-                    "no basic auth",
-                ],
-                Kind::Final,
-                "pull_failed",
-                "the registry asks for a login, or refuses this one: give the relay one with \
-                 `sternline-relay registry login`",
-            ),
-            (
-                &[
-                    "manifest unknown",
-                    "not found",
-                    "does not exist",
-                    "no matching manifest",
-                ],
-                Kind::Final,
-                "pull_failed",
-                "the registry has no such image for this host: check name, tag and platform",
-            ),
-            (
-                &["invalid reference format"],
-                Kind::Final,
-                "pull_failed",
-                "that is not the name of an image",
-            ),
-            (
-                &[
-                    "no such host",
-                    "server misbehaving",
-                    "i/o timeout",
-                    "timeout",
-                    "refused",
-                    "reset",
-                    "unreachable",
-                    "eof",
-                    "toomanyrequests",
-                    "tls",
-                    "x509",
-                    "502",
-                    "503",
-                    "504",
-                ],
-                Kind::Passing,
-                "pull_failed",
-                "the registry is not reached from the Docker host: its firewall or proxy has to \
-                 allow that, or the image travels through the session",
-            ),
-        ];
         if matches!(judge(error, &words).0, Kind::EngineAway) {
             return Self::of_engine(&format!("pull {image}"), error);
         }
         let lower = words.to_ascii_lowercase();
-        let found = known
-            .into_iter()
+        let found = PULLS
+            .iter()
             .find(|(signs, ..)| signs.iter().any(|sign| lower.contains(sign)));
-        let (_, kind, code, advice) = found.unwrap_or((
-            &[],
+        let unknown = (
+            &[][..],
             Kind::Passing,
             "pull_failed",
             "the Engine could not pull it",
-        ));
+        );
+        let (_, kind, code, advice) = *found.unwrap_or(&unknown);
         Self {
             kind,
             cause: cause(code, format!("cannot pull {image}: {advice} ({words})")),
@@ -167,6 +109,68 @@ impl fmt::Display for Fault {
         f.write_str(&self.cause.line)
     }
 }
+
+/// What is known of failed pulls: signs in the Engine's words, in lower case; whether it may
+/// pass; its code; and what to do. The first that fits counts.
+const PULLS: &[(&[&str], Kind, &str, &str)] = &[
+    (
+        &["no space left"],
+        Kind::Final,
+        "disk_full",
+        "the disk of the Docker host is full; remove what is not needed, such as old images",
+    ),
+    (
+        &[
+            "unauthorized",
+            "authentication required",
+            "denied",
+            "no basic auth",
+        ],
+        Kind::Final,
+        "pull_failed",
+        "the registry asks for a login, or refuses this one: give the relay one with \
+         `sternline-relay registry login`",
+    ),
+    (
+        &[
+            "manifest unknown",
+            "not found",
+            "does not exist",
+            "no matching manifest",
+        ],
+        Kind::Final,
+        "pull_failed",
+        "the registry has no such image for this host: check name, tag and platform",
+    ),
+    (
+        &["invalid reference format"],
+        Kind::Final,
+        "pull_failed",
+        "that is not the name of an image",
+    ),
+    (
+        &[
+            "no such host",
+            "server misbehaving",
+            "i/o timeout",
+            "timeout",
+            "refused",
+            "reset",
+            "unreachable",
+            "eof",
+            "toomanyrequests",
+            "tls",
+            "x509",
+            "502",
+            "503",
+            "504",
+        ],
+        Kind::Passing,
+        "pull_failed",
+        "the registry is not reached from the Docker host: its firewall or proxy has to \
+         allow that, or the image travels through the session",
+    ),
+];
 
 /// A cause of no service in particular.
 pub fn cause(code: &str, line: impl Into<String>) -> Cause {

@@ -47,7 +47,11 @@ pub(super) async fn image(
                 error_detail: Some(detail),
                 ..
             }) => {
-                refused = detail.message.or(Some("no reason was given".to_owned()));
+                refused = Some(
+                    detail
+                        .message
+                        .unwrap_or_else(|| "no reason was given".to_owned()),
+                );
             }
             Ok(_) => {}
             Err(error) => {

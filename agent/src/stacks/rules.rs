@@ -43,7 +43,8 @@ pub fn refusals(policy: &Policy, prepared: &Prepared) -> Vec<String> {
             body.remove("Image");
         }
         found.extend(of_body(rules, Look::Container, &body).map(|d| format!("{name}: {d}")));
-        if !rules.exec && !(service.post_start.is_empty() && service.pre_stop.is_empty()) {
+        let hooks = !service.post_start.is_empty() || !service.pre_stop.is_empty();
+        if hooks && !rules.exec {
             found.push(format!(
                 "{name}: hooks run commands in containers; the key is `docker.exec`"
             ));

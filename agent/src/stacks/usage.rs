@@ -138,9 +138,8 @@ fn usage(
     let parts = memory.stats.as_ref();
     // As the Engine's own tool does it, for cgroups of either version.
     let cache = parts.and_then(|parts| {
-        parts
-            .get("inactive_file")
-            .or(parts.get("total_inactive_file"))
+        let inactive = parts.get("inactive_file");
+        inactive.or_else(|| parts.get("total_inactive_file"))
     });
     let cache = cache.copied().unwrap_or_default();
     Some(Usage {
