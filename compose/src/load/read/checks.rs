@@ -30,31 +30,55 @@ pub(super) fn check(
     names(&all, services, out);
 }
 
-/// The services that another attribute names.
-fn named(service: &Service) -> Vec<(String, bool)> {
-    let links = service
-        .links
-        .iter()
-        .filter_map(|link| link.split(':').next());
-    let mut named: Vec<(String, bool)> = links.map(|name| (name.to_owned(), true)).collect();
-    for scope in [&service.network_mode, &service.ipc, &service.pid] {
+/// A service that an attribute names, and so depends on.
+struct Named {
+    name: String,
+    /// Whether it starts again with it, as Docker's Compose has it.
+    restart: bool,
+    by: &'static str,
+}
+
+/// The services that other attributes name.
+fn named(service: &Service) -> Vec<Named> {
+    let links = service.links.iter();
+    let links = links.filter_map(|link| link.split(':').next());
+    let mut named: Vec<Named> = links
+        .map(|name| Named {
+            name: name.to_owned(),
+            restart: true,
+            by: "links",
+        })
+        .collect();
+    for (scope, by) in [
+        (&service.network_mode, "network_mode"),
+        (&service.ipc, "ipc"),
+        (&service.pid, "pid"),
+    ] {
         if let Some(ServiceScope::Service(name)) = scope {
-            named.push((name.clone(), true));
+            named.push(Named {
+                name: name.clone(),
+                restart: true,
+                by,
+            });
         }
     }
     for (scope, _) in &service.volumes_from {
         if let ServiceScope::Service(name) = scope {
-            named.push((name.clone(), false));
+            named.push(Named {
+                name: name.clone(),
+                restart: false,
+                by: "volumes_from",
+            });
         }
     }
     named
 }
 
 fn imply(service: &mut Service) {
-    for (name, restart) in named(service) {
-        service.depends_on.entry(name).or_insert(Dependency {
+    for named in named(service) {
+        service.depends_on.entry(named.name).or_insert(Dependency {
             condition: Condition::Started,
-            restart,
+            restart: named.restart,
             required: true,
         });
     }
@@ -67,7 +91,8 @@ fn dependencies(
     active: &BTreeSet<String>,
     out: &mut Findings,
 ) {
-    let implied: BTreeSet<String> = named(service).into_iter().map(|(name, _)| name).collect();
+    let implied: BTreeMap<String, &str> =
+        named(service).into_iter().map(|named| (named.name, named.by)).collect();
     service.depends_on.retain(|name, dependency| {
         if active.contains(name) {
             return true;
@@ -76,8 +101,8 @@ fn dependencies(
         if is_there && !dependency.required {
             return false;
         }
-        let listed = spot.get("depends_on").filter(|_| !implied.contains(name));
-        let at = listed.unwrap_or(*spot);
+        let by = implied.get(name).copied().unwrap_or("depends_on");
+        let at = spot.get(by).unwrap_or(*spot);
         let problem = if is_there {
             let message = format!("depends on {name}, whose profile is not active");
             at.problem(message, "Activate its profile, or write required: false")
