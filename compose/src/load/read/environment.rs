@@ -63,9 +63,9 @@ pub(super) fn environment(
     let mut all: BTreeMap<String, Option<String>> = BTreeMap::new();
     for file in files {
         for (name, value) in entries(&file, &own, reader) {
-            if value.is_some() {
-                all.insert(name, value);
-            }
+            // A name alone takes the variable away, by the specification and by 1.29 of Docker's
+            // tool; later ones pass over it.
+            all.insert(name, value);
         }
     }
     all.extend(own);

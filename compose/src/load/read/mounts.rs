@@ -295,6 +295,9 @@ pub(super) fn volumes_from(spot: &Spot<'_>, out: &mut Findings) -> Vec<(ServiceS
         };
         let scope = match name.strip_prefix("container:") {
             Some(container) => ServiceScope::Container(container.to_owned()),
+            None if name.starts_with("service:") => {
+                ServiceScope::Service(name["service:".len()..].to_owned())
+            }
             None if name.contains(':') => {
                 let message = format!("{text:?} is neither a service nor a container");
                 out.refuse(spot.problem(message, "Write SERVICE[:ro] or container:NAME[:ro]"));
