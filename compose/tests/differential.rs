@@ -46,8 +46,9 @@ const END: &str = "<!-- end of differential -->\n";
 /// The tool, and the interpreter that its first line names.
 fn tool() -> Option<String> {
     let path = env::var_os("PATH")?;
-    let tool: PathBuf =
-        env::split_paths(&path).map(|at| at.join("docker-compose")).find(|at| at.is_file())?;
+    let tool: PathBuf = env::split_paths(&path)
+        .map(|at| at.join("docker-compose"))
+        .find(|at| at.is_file())?;
     let text = fs::read_to_string(tool).ok()?;
     let interpreter = text.lines().next()?.strip_prefix("#!")?.trim().to_owned();
     interpreter.contains("python").then_some(interpreter)
@@ -99,14 +100,21 @@ struct Tally {
 fn attribute_of(path: &str) -> String {
     let mut steps = path.splitn(3, '.');
     let (section, _, rest) = (steps.next(), steps.next(), steps.next());
-    format!("{}.*.{}", section.unwrap_or_default(), rest.unwrap_or_default())
+    format!(
+        "{}.*.{}",
+        section.unwrap_or_default(),
+        rest.unwrap_or_default()
+    )
 }
 
 #[test]
 fn attributes_are_what_dockers_own_tool_makes_of_them() {
     let Some(interpreter) = tool() else {
         let is_ci = env::var_os("CI").is_some();
-        assert!(!is_ci, "docker-compose is missing: install Debian's package docker-compose");
+        assert!(
+            !is_ci,
+            "docker-compose is missing: install Debian's package docker-compose"
+        );
         eprintln!("skipped: attributes_are_what_dockers_own_tool_makes_of_them: no docker-compose");
         return;
     };
@@ -119,7 +127,11 @@ fn attributes_are_what_dockers_own_tool_makes_of_them() {
             Some((fixture, compose(&loaded.stack)))
         })
         .collect();
-    assert!(compared.len() >= 60, "{} projects are compared", compared.len());
+    assert!(
+        compared.len() >= 60,
+        "{} projects are compared",
+        compared.len()
+    );
     let fixtures: Vec<&Fixture> = compared.iter().map(|(fixture, _)| *fixture).collect();
     let answers = ask(&interpreter, &fixtures);
 
@@ -128,7 +140,10 @@ fn attributes_are_what_dockers_own_tool_makes_of_them() {
     let mut known: Vec<(&str, &str, &str)> = Vec::new();
     for ((fixture, ours), answer) in compared.iter().zip(&answers) {
         if !answer["error"].is_null() {
-            wrong.push(format!("{}: docker-compose says {}", fixture.name, answer["error"]));
+            wrong.push(format!(
+                "{}: docker-compose says {}",
+                fixture.name, answer["error"]
+            ));
             continue;
         }
         let (ours, theirs) = (flat(ours), flat(&answer["project"]));
@@ -151,10 +166,13 @@ fn attributes_are_what_dockers_own_tool_makes_of_them() {
                 Some(difference) if known.contains(difference) => {}
                 Some(difference) => known.push(*difference),
                 None => {
-                    let show = |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
+                    let show =
+                        |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
                     wrong.push(format!(
                         "{}: {path}: ours {}, theirs {}",
-                        fixture.name, show(ours), show(theirs)
+                        fixture.name,
+                        show(ours),
+                        show(theirs)
                     ));
                 }
             }
@@ -163,7 +181,10 @@ fn attributes_are_what_dockers_own_tool_makes_of_them() {
 
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for difference in DIFFERENCES {
-        assert!(known.contains(difference), "{difference:?} is no difference any more");
+        assert!(
+            known.contains(difference),
+            "{difference:?} is no difference any more"
+        );
     }
     document(&report(compared.len(), all.len(), &tallies, &known));
 }
@@ -174,7 +195,9 @@ fn report(
     tallies: &BTreeMap<String, Tally>,
     known: &[(&str, &str, &str)],
 ) -> String {
-    let sum = tallies.values().fold((0, 0), |(c, s), tally| (c + tally.compared, s + tally.same));
+    let sum = tallies
+        .values()
+        .fold((0, 0), |(c, s), tally| (c + tally.compared, s + tally.same));
     let mut page = format!(
         "\nOf {all} fixtures, {compared} are compared with `docker-compose config` of Debian's \
          docker-compose 1.29; the others quote or state the rule that they test. {} of {} values \
@@ -182,7 +205,10 @@ fn report(
         sum.1, sum.0
     );
     for (attribute, tally) in tallies {
-        page.push_str(&format!("| `{attribute}` | {} | {} |\n", tally.compared, tally.same));
+        page.push_str(&format!(
+            "| `{attribute}` | {} | {} |\n",
+            tally.compared, tally.same
+        ));
     }
     if !known.is_empty() {
         page.push_str("\n| fixture | attribute | where they differ, and why |\n|---|---|---|\n");

@@ -176,3 +176,18 @@ proptest! {
         read(text.as_bytes());
     }
 }
+
+#[test]
+fn what_would_be_compared_each_with_each_is_bounded() {
+    let lists = ["ports", "environment", "dns", "volumes", "depends_on"];
+    for list in lists {
+        let items: String = (0..20_000).map(|n| format!("      - a{n}=b\n")).collect();
+        let text = format!("services:\n  web:\n    image: a\n    {list}:\n{items}");
+        let bundle = Bundle::from([("compose.yml".to_owned(), File::new(text.as_bytes()))]);
+        let problems = load(&Sources::new(&bundle, "compose.yml")).expect_err(list);
+        assert!(
+            problems[0].to_string().contains("more than 4096 entries"),
+            "{problems:?}"
+        );
+    }
+}

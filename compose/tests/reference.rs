@@ -17,20 +17,99 @@ const END: &str = "<!-- end of attributes -->\n";
 
 /// Every attribute of a service that the schema of the specification has.
 const SERVICE: [&str; 93] = [
-    "annotations", "attach", "blkio_config", "build", "cap_add", "cap_drop", "cgroup",
-    "cgroup_parent", "command", "configs", "container_name", "cpu_count", "cpu_percent",
-    "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpus", "cpuset",
-    "credential_spec", "depends_on", "deploy", "develop", "device_cgroup_rules", "devices", "dns",
-    "dns_opt", "dns_search", "domainname", "entrypoint", "env_file", "environment", "expose",
-    "extends", "external_links", "extra_hosts", "gpus", "group_add", "healthcheck", "hostname",
-    "image", "init", "ipc", "isolation", "label_file", "labels", "links", "logging",
-    "mac_address", "mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit", "models",
-    "network_mode", "networks", "oom_kill_disable", "oom_score_adj", "pid", "pids_limit",
-    "platform", "ports", "post_start", "pre_start", "pre_stop", "privileged", "profiles",
-    "provider", "pull_policy", "pull_refresh_after", "read_only", "restart", "runtime", "scale",
-    "secrets", "security_opt", "shm_size", "stdin_open", "stop_grace_period", "stop_signal",
-    "storage_opt", "sysctls", "tmpfs", "tty", "ulimits", "use_api_socket", "user",
-    "userns_mode", "uts", "volumes", "volumes_from", "working_dir",
+    "annotations",
+    "attach",
+    "blkio_config",
+    "build",
+    "cap_add",
+    "cap_drop",
+    "cgroup",
+    "cgroup_parent",
+    "command",
+    "configs",
+    "container_name",
+    "cpu_count",
+    "cpu_percent",
+    "cpu_period",
+    "cpu_quota",
+    "cpu_rt_period",
+    "cpu_rt_runtime",
+    "cpu_shares",
+    "cpus",
+    "cpuset",
+    "credential_spec",
+    "depends_on",
+    "deploy",
+    "develop",
+    "device_cgroup_rules",
+    "devices",
+    "dns",
+    "dns_opt",
+    "dns_search",
+    "domainname",
+    "entrypoint",
+    "env_file",
+    "environment",
+    "expose",
+    "extends",
+    "external_links",
+    "extra_hosts",
+    "gpus",
+    "group_add",
+    "healthcheck",
+    "hostname",
+    "image",
+    "init",
+    "ipc",
+    "isolation",
+    "label_file",
+    "labels",
+    "links",
+    "logging",
+    "mac_address",
+    "mem_limit",
+    "mem_reservation",
+    "mem_swappiness",
+    "memswap_limit",
+    "models",
+    "network_mode",
+    "networks",
+    "oom_kill_disable",
+    "oom_score_adj",
+    "pid",
+    "pids_limit",
+    "platform",
+    "ports",
+    "post_start",
+    "pre_start",
+    "pre_stop",
+    "privileged",
+    "profiles",
+    "provider",
+    "pull_policy",
+    "pull_refresh_after",
+    "read_only",
+    "restart",
+    "runtime",
+    "scale",
+    "secrets",
+    "security_opt",
+    "shm_size",
+    "stdin_open",
+    "stop_grace_period",
+    "stop_signal",
+    "storage_opt",
+    "sysctls",
+    "tmpfs",
+    "tty",
+    "ulimits",
+    "use_api_socket",
+    "user",
+    "userns_mode",
+    "uts",
+    "volumes",
+    "volumes_from",
+    "working_dir",
 ];
 
 #[test]
@@ -47,7 +126,11 @@ fn every_attribute_of_a_service_is_in_the_table_and_no_other() {
 fn no_attribute_is_in_the_table_twice_and_what_is_refused_says_why() {
     let mut seen = BTreeMap::new();
     for attribute in all() {
-        assert!(seen.insert(attribute.path, attribute.support).is_none(), "{}", attribute.path);
+        assert!(
+            seen.insert(attribute.path, attribute.support).is_none(),
+            "{}",
+            attribute.path
+        );
         let is_explained = !matches!(attribute.support, Support::Refused | Support::NoEffect)
             || !attribute.note.is_empty();
         assert!(is_explained, "{}", attribute.path);
@@ -77,7 +160,10 @@ fn what_the_table_refuses_the_loader_refuses_by_name() {
         let name = steps.last().expect("a step");
         let refusal = format!("{path}: {name} is refused: {}", attribute.note);
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert!(shown.iter().any(|problem| problem.contains(&refusal)), "{refusal}\n{shown:?}");
+        assert!(
+            shown.iter().any(|problem| problem.contains(&refusal)),
+            "{refusal}\n{shown:?}"
+        );
     }
 }
 
@@ -103,7 +189,10 @@ volumes: {v: {}}
 
     let loaded = load(&Sources::new(&bundle, "compose.yml")).expect("a stack");
 
-    let mut named: Vec<String> = needs(&loaded.stack).iter().map(ToString::to_string).collect();
+    let mut named: Vec<String> = needs(&loaded.stack)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     named.sort();
     let expected = [
         "networks.n.enable_ipv4 needs a Docker Engine with API 1.48",
@@ -127,7 +216,10 @@ fn row(attribute: &Attribute) -> String {
         Support::NoEffect => "no effect".to_owned(),
         Support::Refused => "**refused**".to_owned(),
     };
-    format!("| `{}` | {support} | {} |\n", attribute.path, attribute.note)
+    format!(
+        "| `{}` | {support} | {} |\n",
+        attribute.path, attribute.note
+    )
 }
 
 fn reference() -> String {

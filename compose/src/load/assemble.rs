@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Most Compose files of one stack, those of `include` and `extends` among them.
-const FILES_MAX: usize = 256;
+const FILES_MAX: usize = 64;
 /// Most files, or services, that lead to one another.
 pub(super) const NESTED_MAX: usize = 32;
 

@@ -137,6 +137,9 @@ impl Walk<'_> {
             return;
         };
         for (key, value) in entries {
+            if out.is_full() {
+                return;
+            }
             let named = branch.below.get("*");
             let is_extension = named.is_none() && key.text.starts_with("x-");
             if is_extension {
@@ -196,7 +199,7 @@ impl Walk<'_> {
             Support::NoEffect if !is_idle => {
                 let message = format!("{} has no effect: {}", key.text, attribute.note);
                 out.warn(Problem::new(&key.place, path.join("."), message));
-                true
+                false
             }
             Support::Honoured | Support::HonouredFrom(_) | Support::NoEffect => true,
         }

@@ -7,6 +7,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use super::{
     node::{Kind, Node, Value},
     problem::{Place, Problem},
+    sources::TEXT_BYTES_MAX,
     variables::Variables,
 };
 
@@ -56,6 +57,10 @@ fn expand(text: &str, lookup: &dyn Lookup, depth: usize) -> Result<String, (Stri
         }
     }
     out.push_str(rest);
+    if out.len() > TEXT_BYTES_MAX {
+        let message = format!("has more than {TEXT_BYTES_MAX} bytes once variables are in it");
+        return Err((message, "Put it into a file that ships".to_owned()));
+    }
     Ok(out)
 }
 
@@ -162,7 +167,7 @@ impl Lookup for Scope<'_> {
         if let Some(place) = &*self.place.borrow() {
             let mut used = self.used.borrow_mut();
             let places = used.entry(name.to_owned()).or_default();
-            if !places.contains(place) {
+            if places.len() < Self::PLACES_MAX && !places.contains(place) {
                 places.push(place.clone());
             }
         }
@@ -176,6 +181,9 @@ impl Lookup for Scope<'_> {
 }
 
 impl Scope<'_> {
+    /// Most places that are remembered of one variable.
+    const PLACES_MAX: usize = 100;
+
     /// Puts values into a text at a place.
     pub(super) fn text(&self, text: &str, place: &Place, out: &mut Findings) -> Option<String> {
         if !text.contains('$') {
@@ -231,6 +239,10 @@ impl Findings {
         if self.problems.len() < Self::MAX && !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.problems.len() >= Self::MAX
     }
 
     pub(super) fn warn(&mut self, warning: Problem) {

@@ -7,6 +7,7 @@
 use super::{
     node::{Key, Node, Tag, Value},
     problem::Problem,
+    yaml::crowded,
 };
 
 /// How an attribute is merged, where it is not by what it is.
@@ -171,7 +172,9 @@ fn by_kind(base: Node, over: Node, path: &[&str]) -> Result<Node, Problem> {
             return Err(Problem::new(&over.place, path.join("."), message).help(help));
         }
     };
-    Ok(Node::new(&place, value))
+    let merged = Node::new(&place, value);
+    crowded(&merged)?;
+    Ok(merged)
 }
 
 fn put(

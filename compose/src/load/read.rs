@@ -88,6 +88,7 @@ impl<'a, 'b> Reader<'a, 'b> {
         let networks = network::networks(&top, &services, &self.name, &mut self.from.out);
         let volumes = mounts::volumes(&top, &services, &self.name, &mut self.from.out);
         checks::check(&top, &mut services, active, &mut self.from.out);
+        self.keep_what_is_used(&services);
         Stack {
             name: self.name.clone(),
             services,
@@ -95,6 +96,43 @@ impl<'a, 'b> Reader<'a, 'b> {
             volumes,
             files: std::mem::take(&mut self.files),
         }
+    }
+}
+
+impl Reader<'_, '_> {
+    /// Files that a later mount of the same target has taken the place of do not ship.
+    fn keep_what_is_used(&mut self, services: &BTreeMap<String, Service>) {
+        let mut used: BTreeSet<&String> = BTreeSet::new();
+        for service in services.values() {
+            used.extend(service.configs.iter().map(|mount| &mount.source));
+            used.extend(service.secrets.iter().map(|mount| &mount.source));
+            used.extend(
+                service
+                    .mounts
+                    .iter()
+                    .filter_map(|mount| mount.source.as_ref()),
+            );
+        }
+        self.files.retain(|key, _| used.contains(key));
+        let mut digests = BTreeSet::new();
+        self.files
+            .values()
+            .for_each(|file| digests_of(file, &mut digests));
+        self.blobs.retain(|digest, _| digests.contains(digest));
+    }
+}
+
+fn digests_of(file: &Shipped, digests: &mut BTreeSet<String>) {
+    match file {
+        Shipped::File { digest, .. } => {
+            digests.insert(digest.clone());
+        }
+        Shipped::Folder { entries } => {
+            entries
+                .values()
+                .for_each(|entry| digests_of(entry, digests));
+        }
+        Shipped::Text { .. } | Shipped::Secret { .. } => {}
     }
 }
 

@@ -12,6 +12,8 @@ use super::{
 
 /// Most nodes of a file, aliases written out. Docker's Compose stops at 100,000 visits.
 pub(super) const NODES_MAX: usize = 100_000;
+/// Most entries of one map or list: what follows may compare each with each.
+pub(super) const ENTRIES_MAX: usize = 4096;
 /// Most maps and lists in one another. Everything after this may recurse.
 pub(super) const DEPTH_MAX: usize = 64;
 
@@ -102,7 +104,8 @@ impl Builder {
                 }
                 let node = Node { place, tag, value };
                 self.remember(anchor, &node);
-                self.add(node, 1)
+                let (size, _) = measure(&node);
+                self.add(node, size)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.start(Value::List(Vec::new()), anchor, tag.as_deref(), place)
@@ -182,6 +185,7 @@ impl Builder {
                 }
             }
         }
+        crowded(&open.node)?;
         self.remember(open.anchor, &open.node);
         self.add(open.node, 1)
     }
@@ -235,6 +239,7 @@ impl Builder {
             self.documents.push(node);
             return Ok(());
         };
+        crowded(&open.node)?;
         match &mut open.node.value {
             Value::List(items) => items.push(node),
             Value::Map(entries) => match open.key.take() {
@@ -270,6 +275,20 @@ fn merge_key(merged: &mut Vec<Node>, node: Node) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Refuses a map or a list that has more entries than anybody writes.
+pub(super) fn crowded(node: &Node) -> Result<(), Problem> {
+    let entries = match &node.value {
+        Value::List(items) => items.len(),
+        Value::Map(entries) => entries.len(),
+        Value::Null | Value::Scalar(..) => 0,
+    };
+    if entries > ENTRIES_MAX {
+        let message = format!("has more than {ENTRIES_MAX} entries");
+        return Err(Problem::new(&node.place, "", message).help("Split it"));
+    }
+    Ok(())
+}
+
 fn too_deep(place: &Place) -> Problem {
     let message = format!("is more than {DEPTH_MAX} lists and maps deep");
     Problem::new(place, "", message)
@@ -285,8 +304,14 @@ fn measure(node: &Node) -> (usize, usize) {
     match &node.value {
         Value::List(items) => of(&mut items.iter()),
         Value::Map(entries) => of(&mut entries.iter().map(|(_, value)| value)),
-        Value::Null | Value::Scalar(..) => (1, 0),
+        Value::Null => (1, 0),
+        Value::Scalar(text, _) => (weight(text), 0),
     }
+}
+
+/// Long text counts for more than one node, so that aliases of it are bounded as well.
+fn weight(text: &str) -> usize {
+    1 + text.len() / 256
 }
 
 /// A tag of Compose, or what kind of scalar a tag of YAML makes of it.

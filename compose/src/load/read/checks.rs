@@ -91,8 +91,10 @@ fn dependencies(
     active: &BTreeSet<String>,
     out: &mut Findings,
 ) {
-    let implied: BTreeMap<String, &str> =
-        named(service).into_iter().map(|named| (named.name, named.by)).collect();
+    let implied: BTreeMap<String, &str> = named(service)
+        .into_iter()
+        .map(|named| (named.name, named.by))
+        .collect();
     service.depends_on.retain(|name, dependency| {
         if active.contains(name) {
             return true;

@@ -192,7 +192,9 @@ pub(super) fn labels(spot: &Spot<'_>, reader: &mut Reader<'_, '_>) -> BTreeMap<S
         let message = format!("{name} is a label of Compose itself");
         let help = "Give it a name of your own";
         let at = spot.get("labels").or_else(|| spot.get("label_file"));
-        reader.out().refuse(at.unwrap_or(*spot).problem(message, help));
+        reader
+            .out()
+            .refuse(at.unwrap_or(*spot).problem(message, help));
     }
     all
 }

@@ -23,6 +23,11 @@ pub(super) fn ports(spot: &Spot<'_>, out: &mut Findings) -> Vec<Port> {
                 Vec::new()
             }
         };
+        if ports.len() + read.len() > RANGE_MAX as usize {
+            let message = format!("more than {RANGE_MAX} ports are published");
+            out.refuse(item.problem(message, "Publish fewer"));
+            break;
+        }
         for port in read {
             let is_same = |kept: &&mut Port| {
                 let key = |p: &Port| {
