@@ -153,6 +153,7 @@ fn run(sources: &Sources<'_>, from: &mut Assembler<'_>) -> Option<Read> {
         // The files say their name, and ask for it.
         from.out = Findings::default();
         from.read = 0;
+        from.extended.clear();
         root = whole(sources, &base, &name, from)?;
     }
     check_name(&name, &root, &mut from.out);

@@ -137,7 +137,7 @@ pub enum Shipped {
     /// A folder: relative path, with `/`, to file.
     Folder {
         /// No `..`, no leading `/`.
-        entries: BTreeMap<String, Shipped>,
+        entries: BTreeMap<String, Self>,
     },
     /// Text that is in the model itself: `content`, `environment`.
     Text {

@@ -36,7 +36,7 @@ fn every_fixture_is_read_as_its_rule_says() {
         };
         let path = fixture.folder.join(kept);
         if is_update {
-            let _ = fs::remove_file(fixture.folder.join(other));
+            drop(fs::remove_file(fixture.folder.join(other)));
             fs::write(path, read).expect("a folder that can be written");
         } else if fs::read_to_string(path).ok().as_deref() != Some(&read) {
             wrong.push(format!("{}: {kept} should be:\n{read}", fixture.name));

@@ -25,6 +25,8 @@ pub(super) struct Assembler<'a> {
     pub(super) used: RefCell<BTreeMap<String, Vec<Place>>>,
     pub(super) out: Findings,
     pub(super) read: usize,
+    /// Services of files that others extend, by file and the variables that it sees.
+    pub(super) extended: BTreeMap<(String, BTreeMap<String, String>), Arc<Node>>,
 }
 
 /// Which files form one project: the stack itself, or what an `include` names.
@@ -47,6 +49,7 @@ impl<'a> Assembler<'a> {
             used: RefCell::default(),
             out: Findings::default(),
             read: 0,
+            extended: BTreeMap::new(),
         }
     }
 

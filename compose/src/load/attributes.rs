@@ -95,7 +95,7 @@ pub fn all() -> impl Iterator<Item = &'static Attribute> {
 #[derive(Default)]
 struct Branch {
     attribute: Option<&'static Attribute>,
-    below: BTreeMap<&'static str, Branch>,
+    below: BTreeMap<&'static str, Self>,
 }
 
 fn tree() -> &'static Branch {

@@ -1,5 +1,7 @@
 //! `extends`: a service begins with what another one says, here or in another file.
 
+use std::sync::Arc;
+
 use super::{
     assemble::{Assembler, NESTED_MAX, Project},
     merge::{merge, strip},
@@ -12,6 +14,13 @@ use super::{
 struct Target {
     service: String,
     file: Option<String>,
+}
+
+/// Services that see each other, the file that they are in, and whose variables it sees.
+struct Within<'a> {
+    services: &'a Node,
+    path: &'a str,
+    project: &'a Project,
 }
 
 impl Assembler<'_> {
@@ -38,7 +47,12 @@ impl Assembler<'_> {
         let mut all_are_resolved = true;
         for name in names {
             let mut chain = Vec::new();
-            let resolved = self.service(&written, &name, path, project, &mut chain);
+            let from = Within {
+                services: &written,
+                path,
+                project,
+            };
+            let resolved = self.service(&from, &name, &mut chain);
             let slot = document
                 .get_mut("services")
                 .and_then(|services| services.get_mut(&name));
@@ -53,18 +67,16 @@ impl Assembler<'_> {
     /// A service with everything that it extends; `chain` is what led to it.
     fn service(
         &mut self,
-        services: &Node,
+        from: &Within<'_>,
         name: &str,
-        path: &str,
-        project: &Project,
         chain: &mut Vec<(String, String)>,
     ) -> Option<Node> {
-        let mut service = services.get(name)?.clone();
+        let mut service = from.services.get(name)?.clone();
         let Some(extends) = service.take("extends") else {
             return Some(service);
         };
         let at = format!("services.{name}.extends");
-        let link = (path.to_owned(), name.to_owned());
+        let link = (from.path.to_owned(), name.to_owned());
         let is_circle = chain.contains(&link);
         chain.push(link);
         if is_circle || chain.len() > NESTED_MAX {
@@ -81,21 +93,26 @@ impl Assembler<'_> {
         let target = self.target(&extends, &at)?;
         let base = match &target.file {
             None => {
-                if services.get(&target.service).is_none() {
-                    self.unknown(&extends.place, at, &target.service, path);
+                if from.services.get(&target.service).is_none() {
+                    self.unknown(&extends.place, at, &target.service, from.path);
                     return None;
                 }
-                self.service(services, &target.service, path, project, chain)?
+                self.service(from, &target.service, chain)?
             }
             Some(file) => {
-                let from = &extends.place.origin.base;
-                let file = self.inside(from, file, &extends.place, &at)?;
-                let others = self.services_of(&file, project, &extends.place)?;
+                let base = &extends.place.origin.base;
+                let file = self.inside(base, file, &extends.place, &at)?;
+                let others = self.services_of(&file, from.project, &extends.place)?;
                 if others.get(&target.service).is_none() {
                     self.unknown(&extends.place, at, &target.service, &file);
                     return None;
                 }
-                self.service(&others, &target.service, &file, project, chain)?
+                let there = Within {
+                    services: &others,
+                    path: &file,
+                    project: from.project,
+                };
+                self.service(&there, &target.service, chain)?
             }
         };
         match merge(base, service, &["services", name]) {
@@ -156,7 +173,12 @@ impl Assembler<'_> {
     }
 
     /// The services of another file, which is read for `extends` alone.
-    fn services_of(&mut self, file: &str, project: &Project, place: &Place) -> Option<Node> {
+    fn services_of(&mut self, file: &str, project: &Project, place: &Place) -> Option<Arc<Node>> {
+        // Many services extend one file, which sees other variables in another project.
+        let key = (file.to_owned(), project.defaults.clone());
+        if let Some(services) = self.extended.get(&key) {
+            return Some(Arc::clone(services));
+        }
         let documents = self.documents(file, project, folder_of(file), place)?;
         let mut whole: Option<Node> = None;
         for document in documents {
@@ -176,6 +198,8 @@ impl Assembler<'_> {
         }
         services.map(|mut services| {
             strip(&mut services);
+            let services = Arc::new(services);
+            self.extended.insert(key, Arc::clone(&services));
             services
         })
     }

@@ -24,7 +24,7 @@ enum Step<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spot<'a> {
     pub(super) node: &'a Node,
-    up: Option<&'a Spot<'a>>,
+    up: Option<&'a Self>,
     step: Step<'a>,
 }
 

@@ -12,15 +12,21 @@ use crate::model::{
 /// Every attribute that is set.
 pub(super) fn service(service: &Service) -> Value {
     let mut map = Map::new();
-    let mut add = |key: &str, value: Value| put(&mut map, key, value);
+    plain(service, &mut map);
+    written_out(service, &mut map);
+    explicit(service, &mut map);
+    resources(&service.resources, &mut map);
+    put(&mut map, "deploy", deploy(service));
+    Value::Object(map)
+}
+
+/// What is in the model as Compose has it.
+fn plain(service: &Service, map: &mut Map<String, Value>) {
+    let mut add = |key: &str, value: Value| put(map, key, value);
     add("image", json!(service.image));
     add("annotations", json!(service.annotations));
     add("container_name", json!(service.container_name));
     add("labels", json!(service.labels));
-    add(
-        "network_mode",
-        service.network_mode.as_ref().map(scope).into(),
-    );
     add("expose", json!(service.expose));
     add("links", json!(service.links));
     add("hostname", json!(service.hostname));
@@ -41,8 +47,6 @@ pub(super) fn service(service: &Service) -> Value {
     add("security_opt", json!(service.security_opt));
     add("devices", json!(service.devices));
     add("device_cgroup_rules", json!(service.device_cgroup_rules));
-    add("ipc", service.ipc.as_ref().map(scope).into());
-    add("pid", service.pid.as_ref().map(scope).into());
     add("uts", json!(service.uts));
     add("userns_mode", json!(service.userns_mode));
     add("cgroup", json!(service.cgroup));
@@ -51,6 +55,21 @@ pub(super) fn service(service: &Service) -> Value {
     add("ulimits", json!(service.ulimits));
     add("logging", json!(service.logging));
     add("stop_signal", json!(service.stop_signal));
+    add("stdin_open", json!(service.stdin_open));
+    add("tty", json!(service.tty));
+    add("runtime", json!(service.runtime));
+    add("platform", json!(service.platform));
+}
+
+/// What the model keeps in another form.
+fn written_out(service: &Service, map: &mut Map<String, Value>) {
+    let mut add = |key: &str, value: Value| put(map, key, value);
+    add(
+        "network_mode",
+        service.network_mode.as_ref().map(scope).into(),
+    );
+    add("ipc", service.ipc.as_ref().map(scope).into());
+    add("pid", service.pid.as_ref().map(scope).into());
     add(
         "stop_grace_period",
         service.stop_grace_period.map(duration).into(),
@@ -59,10 +78,6 @@ pub(super) fn service(service: &Service) -> Value {
         "shm_size",
         service.shm_size.map(|size| size.to_string()).into(),
     );
-    add("stdin_open", json!(service.stdin_open));
-    add("tty", json!(service.tty));
-    add("runtime", json!(service.runtime));
-    add("platform", json!(service.platform));
     add("pull_policy", pull_policy(&service.pull_policy));
     add("restart", restart(&service.restart));
     add(
@@ -94,10 +109,6 @@ pub(super) fn service(service: &Service) -> Value {
             .map(|(name, one)| (name.clone(), attachment(one)))
             .collect(),
     );
-    explicit(service, &mut map);
-    resources(&service.resources, &mut map);
-    put(&mut map, "deploy", deploy(service));
-    Value::Object(map)
 }
 
 /// What says something by being empty, or false.

@@ -118,93 +118,76 @@ fn texts(spot: &Spot<'_>, service: &mut Service, out: &mut Findings) {
     service.shm_size = spot.get("shm_size").and_then(|spot| spot.bytes(out));
 }
 
+/// What is under a key, or nothing.
+fn part<T: Default>(
+    spot: &Spot<'_>,
+    key: &str,
+    out: &mut Findings,
+    read: fn(&Spot<'_>, &mut Findings) -> T,
+) -> T {
+    let child = spot.get(key);
+    child.map(|spot| read(&spot, out)).unwrap_or_default()
+}
+
+fn one_or_list(spot: &Spot<'_>, out: &mut Findings) -> Vec<String> {
+    spot.one_or_texts(out)
+}
+
+fn list_of(spot: &Spot<'_>, out: &mut Findings) -> Vec<String> {
+    spot.texts(out)
+}
+
+fn map_of(spot: &Spot<'_>, out: &mut Findings) -> BTreeMap<String, String> {
+    spot.filled_pairs(out)
+}
+
 fn lists(spot: &Spot<'_>, service: &mut Service, out: &mut Findings) {
-    let mut texts = |key: &str| {
-        let child = spot.get(key);
-        child.map(|spot| spot.one_or_texts(out)).unwrap_or_default()
-    };
-    service.dns = texts("dns");
-    service.dns_search = texts("dns_search");
-    let mut strict = |key: &str| {
-        let child = spot.get(key);
-        child.map(|spot| spot.texts(out)).unwrap_or_default()
-    };
-    service.dns_opt = strict("dns_opt");
-    service.cap_add = strict("cap_add");
-    service.cap_drop = strict("cap_drop");
-    service.device_cgroup_rules = strict("device_cgroup_rules");
-    if let Some(groups) = spot.get("group_add") {
-        groups.need_list(out);
-        service.group_add = groups.items().filter_map(|item| item.any(out)).collect();
-    }
-    let mut pairs = |key: &str| {
-        let child = spot.get(key);
-        child.map(|spot| spot.filled_pairs(out)).unwrap_or_default()
-    };
-    service.annotations = pairs("annotations");
-    service.sysctls = pairs("sysctls");
-    service.storage_opt = pairs("storage_opt");
-    service.ports = spot
-        .get("ports")
-        .map(|s| ports::ports(&s, out))
-        .unwrap_or_default();
-    service.expose = spot
-        .get("expose")
-        .map(|s| ports::expose(&s, out))
-        .unwrap_or_default();
-    service.links = spot
-        .get("links")
-        .map(|s| links(&s, out))
-        .unwrap_or_default();
-    service.extra_hosts = spot
-        .get("extra_hosts")
-        .map(|s| hosts(&s, out))
-        .unwrap_or_default();
-    service.tmpfs = spot
-        .get("tmpfs")
-        .map(|s| mounts::tmpfs(&s, out))
-        .unwrap_or_default();
-    service.volumes_from = spot
-        .get("volumes_from")
-        .map(|s| mounts::volumes_from(&s, out))
-        .unwrap_or_default();
-    service.devices = spot
-        .get("devices")
-        .map(|s| resources::devices(&s, out))
-        .unwrap_or_default();
-    service.ulimits = spot
-        .get("ulimits")
-        .map(|s| resources::ulimits(&s, out))
-        .unwrap_or_default();
-    service.healthcheck = spot
-        .get("healthcheck")
-        .and_then(|s| health::healthcheck(&s, out));
-    service.post_start = spot
-        .get("post_start")
-        .map(|s| health::hooks(&s, out))
-        .unwrap_or_default();
-    service.pre_stop = spot
-        .get("pre_stop")
-        .map(|s| health::hooks(&s, out))
-        .unwrap_or_default();
-    if let Some(logging) = spot.get("logging") {
-        logging.need_map(out);
-        service.logging = Some(Logging {
-            driver: logging.get("driver").and_then(|spot| spot.text(out)),
-            options: logging
-                .get("options")
-                .map(|s| s.filled_pairs(out))
-                .unwrap_or_default(),
-        });
-    }
-    if let Some(profiles) = spot.get("profiles") {
-        for profile in profiles.texts(out) {
-            let begins = profile.starts_with(|c: char| c.is_ascii_alphanumeric());
-            let is_known = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-            if !begins || !profile.chars().all(is_known) {
-                let message = format!("{profile:?} is no name of a profile");
-                out.refuse(profiles.problem(message, "Use letters, digits, _, . and -"));
-            }
+    service.dns = part(spot, "dns", out, one_or_list);
+    service.dns_search = part(spot, "dns_search", out, one_or_list);
+    service.dns_opt = part(spot, "dns_opt", out, list_of);
+    service.cap_add = part(spot, "cap_add", out, list_of);
+    service.cap_drop = part(spot, "cap_drop", out, list_of);
+    service.device_cgroup_rules = part(spot, "device_cgroup_rules", out, list_of);
+    service.group_add = part(spot, "group_add", out, groups);
+    service.annotations = part(spot, "annotations", out, map_of);
+    service.sysctls = part(spot, "sysctls", out, map_of);
+    service.storage_opt = part(spot, "storage_opt", out, map_of);
+    service.ports = part(spot, "ports", out, ports::ports);
+    service.expose = part(spot, "expose", out, ports::expose);
+    service.links = part(spot, "links", out, links);
+    service.extra_hosts = part(spot, "extra_hosts", out, hosts);
+    service.tmpfs = part(spot, "tmpfs", out, mounts::tmpfs);
+    service.volumes_from = part(spot, "volumes_from", out, mounts::volumes_from);
+    service.devices = part(spot, "devices", out, resources::devices);
+    service.ulimits = part(spot, "ulimits", out, resources::ulimits);
+    service.healthcheck = part(spot, "healthcheck", out, health::healthcheck);
+    service.post_start = part(spot, "post_start", out, health::hooks);
+    service.pre_stop = part(spot, "pre_stop", out, health::hooks);
+    service.logging = part(spot, "logging", out, logging);
+    part(spot, "profiles", out, profiles);
+}
+
+fn groups(spot: &Spot<'_>, out: &mut Findings) -> Vec<String> {
+    spot.need_list(out);
+    spot.items().filter_map(|item| item.any(out)).collect()
+}
+
+fn logging(spot: &Spot<'_>, out: &mut Findings) -> Option<Logging> {
+    spot.need_map(out);
+    Some(Logging {
+        driver: spot.get("driver").and_then(|spot| spot.text(out)),
+        options: part(spot, "options", out, map_of),
+    })
+}
+
+/// Which are active was asked before; here, whether they are names.
+fn profiles(spot: &Spot<'_>, out: &mut Findings) {
+    for profile in spot.texts(out) {
+        let begins = profile.starts_with(|c: char| c.is_ascii_alphanumeric());
+        let is_known = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if !begins || !profile.chars().all(is_known) {
+            let message = format!("{profile:?} is no name of a profile");
+            out.refuse(spot.problem(message, "Use letters, digits, _, . and -"));
         }
     }
 }
