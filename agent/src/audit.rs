@@ -80,6 +80,18 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// The vendor has changed what shall run here.
+    Stack {
+        /// Which stack.
+        stack: String,
+        /// `deploy`, `remove`, `remove_with_volumes`, `cancel` or `restart`.
+        action: &'static str,
+        /// What is deployed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        release: Option<String>,
+        /// `accepted`, or why it was refused.
+        outcome: String,
+    },
     /// The stream has ended.
     Ended {
         /// `ok`, or why it broke.

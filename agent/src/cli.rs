@@ -35,6 +35,9 @@ pub enum Command {
     /// Try every fence that the kernel puts around the agent, in a process of its own.
     #[command(after_help = SANDBOX_HELP)]
     Sandbox(SandboxArgs),
+    /// Show what a Compose file would do on this host, operation by operation; do nothing.
+    #[command(after_help = PLAN_HELP)]
+    Plan(Box<PlanArgs>),
     /// Print the completions of a shell.
     Completions {
         /// Which shell.
@@ -79,6 +82,53 @@ pub struct SandboxArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+const PLAN_HELP: &str = "\
+The same plan that a deployment by the vendor would carry out, for you to read before it
+does, and what the policy on this host says of it. Needs to reach the Docker Engine.
+Values of secret variables are not needed. Exit codes: 0 here is the plan, 1 there is
+none, 2 the policy refuses it, 64 the command line is wrong.";
+
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Compose files, later ones merged over earlier ones [default: compose.yaml here]
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The folder that paths in them are relative to [default: that of the first]
+    #[arg(long, value_name = "DIR")]
+    pub project_directory: Option<PathBuf>,
+    /// The stack's name [default: what the files say, or the folder's name]
+    #[arg(short, long, value_name = "NAME")]
+    pub project_name: Option<String>,
+    /// Variables, a file of NAME=VALUE lines [default: .env beside the files]
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
+    /// A variable
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// A variable that is a secret: its value is not needed for a plan
+    #[arg(long, value_name = "NAME")]
+    pub secret: Vec<String>,
+    /// Services of this profile as well
+    #[arg(long = "profile", value_name = "PROFILE")]
+    pub profiles: Vec<String>,
+    /// Show the stack as it was understood, in place of the plan
+    #[arg(long)]
+    pub rendered: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The Docker Engine's socket [default: /var/run/docker.sock]
+    #[arg(long, value_name = "PATH")]
+    pub docker_socket: Option<String>,
+    /// The customer's policy [default: /etc/sternline-agent/policy.toml where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
     /// Where things are.
     #[command(flatten)]
     pub places: Places,
@@ -173,6 +223,20 @@ impl RunArgs {
             ("log_format", &self.log_format),
             ("log_level", &self.log_level),
             ("token_file", &token_file),
+        ];
+        let given = given
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, text.clone()?)));
+        given.chain(self.places.flags()).collect()
+    }
+}
+
+impl PlanArgs {
+    /// The options that are keys of the configuration.
+    pub fn flags(&self) -> Vec<Flag> {
+        let given = [
+            ("docker_socket", &self.docker_socket),
+            ("policy", &self.policy),
         ];
         let given = given
             .into_iter()

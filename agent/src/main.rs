@@ -5,7 +5,9 @@ use std::{env, ffi::OsString, io, process::ExitCode};
 use agent::{
     cli::{Cli, Command, Places, RunArgs},
     config::{self, Settings},
-    log, manual, run, sandbox, status,
+    log, manual, run, sandbox,
+    stacks::preview,
+    status,
     token::{self, TOKEN_VARIABLE, TokenSources},
 };
 use clap::{CommandFactory, Parser};
@@ -23,6 +25,14 @@ fn main() -> ExitCode {
         Command::Sandbox(asked) => with_settings(&asked.places, |settings| {
             sandbox::show::run(settings, asked.json)
         }),
+        Command::Plan(asked) => {
+            let file = asked.places.config.as_deref();
+            let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+            match config::load(file, &asked.flags(), &environment) {
+                Ok(settings) => preview::run(&asked, &settings),
+                Err(error) => fail(&error.to_string()),
+            }
+        }
         Command::Completions { shell } => written(manual::print_completions(Cli::command(), shell)),
         Command::Man { folder } => written(manual::write_pages(Cli::command(), &folder)),
     }

@@ -216,6 +216,8 @@ impl Node {
         ));
         beside.spawn(watcher.run(supervisor.stop.clone()));
         if let Some(stacks) = stacks {
+            let told = stacks.board().clone();
+            beside.spawn(view::keep_stacks_shown(supervisor.board.clone(), told));
             beside.spawn(stacks.run());
         }
         let ended = supervisor.run().await;
@@ -236,6 +238,7 @@ fn add_stacks(work: &mut Work, state: &StateDir) -> Option<Runner> {
         docker_socket: work.docker_socket.clone(),
         policy: work.policy.clone(),
         policy_path: work.policy_path.clone(),
+        audit: work.audit.clone(),
     });
     match opened {
         Ok((stacks, runner)) => {

@@ -4,7 +4,7 @@
 //! In floor order: what is kept ([`record`], [`disk`], [`addressed`]) and told ([`board`],
 //! [`report`], [`health`], [`fault`]); the Engine ([`engine`], [`link`], [`usage`], [`logs`]);
 //! what all stacks share ([`site`], [`rules`]); what is done ([`images`], [`execute`],
-//! [`keeper`]); and the door ([`http`]).
+//! [`keeper`]); the door ([`http`]); and a plan for the person on this host ([`preview`]).
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
@@ -35,6 +35,7 @@ pub mod keeper;
 pub mod link;
 mod load;
 mod logs;
+pub mod preview;
 pub mod record;
 pub mod report;
 pub mod rules;
@@ -49,7 +50,12 @@ use record::{Record, Version};
 use site::Site;
 use usage::{Meter, Usages};
 
-use crate::{policy_file::PolicyInForce, state_dir::StateDir};
+use crate::{
+    audit::{Audit, Entry, Event},
+    clock,
+    policy_file::PolicyInForce,
+    state_dir::StateDir,
+};
 
 /// Orders that wait for a keeper, and news that wait for all.
 const QUEUE: usize = 64;
@@ -71,6 +77,17 @@ pub struct Parts {
     pub policy: watch::Receiver<PolicyInForce>,
     /// Where the policy comes from, for people.
     pub policy_path: PathBuf,
+    /// The customer's record.
+    pub audit: Audit,
+}
+
+/// Who asks, in the relay's words.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// Their name.
+    pub principal: String,
+    /// Ties what they ask to the relay's log.
+    pub request_id: String,
 }
 
 /// The stacks of a host, as they are asked. Cheap to clone.
@@ -119,6 +136,7 @@ pub fn open(parts: Parts) -> io::Result<(Stacks, Runner)> {
         disk,
         board: Board::default(),
         salt: Arc::new(salt),
+        audit: parts.audit,
     };
     let (meter, usages) = Meter::new(site.clone());
     let stacks = Stacks {
@@ -147,8 +165,9 @@ impl Stacks {
     pub async fn serve(
         self,
         stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        caller: Caller,
     ) -> Result<(), String> {
-        http::serve(self, stream)
+        http::serve(self, stream, caller)
             .await
             .map_err(|error| error.to_string())
     }
@@ -173,8 +192,57 @@ impl Stacks {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Notes in the customer's record what the vendor has changed.
+    async fn record<T>(
+        &self,
+        (caller, author): (&Caller, &str),
+        (stack, action, release): (&str, &'static str, Option<String>),
+        outcome: &Result<T, Refused>,
+    ) {
+        let outcome = match outcome {
+            Ok(_) => "accepted".to_owned(),
+            Err(refused) => refused.reason.clone(),
+        };
+        let event = Event::Stack {
+            stack: stack.to_owned(),
+            action,
+            release,
+            outcome,
+        };
+        let principal = match author {
+            "" => caller.principal.clone(),
+            author => author.to_owned(),
+        };
+        let entry = Entry {
+            at: clock::timestamp(&self.site.world),
+            event,
+            principal,
+            request_id: caller.request_id.clone(),
+            target: "stacks".to_owned(),
+        };
+        self.site.audit.record(entry).await;
+    }
+
+    /// Takes an assignment, and notes it where it is a new one.
+    async fn assign(&self, assignment: Assignment, caller: &Caller) -> Result<Accepted, Refused> {
+        let known = self.site.board.report(&assignment.stack);
+        let is_new = known.is_none_or(|known| known.assignment < assignment.number);
+        let (stack, author) = (assignment.stack.clone(), assignment.author.clone());
+        let (action, release) = match &assignment.desired {
+            Desired::Run { release, .. } => ("deploy", Some(release.clone())),
+            Desired::Absent { volumes: false } => ("remove", None),
+            Desired::Absent { volumes: true } => ("remove_with_volumes", None),
+        };
+        let outcome = self.take(assignment).await;
+        if is_new || outcome.is_err() {
+            let what = (stack.as_str(), action, release);
+            self.record((caller, &author), what, &outcome).await;
+        }
+        outcome
+    }
+
     /// Takes an assignment. One that is known changes nothing.
-    async fn assign(&self, assignment: Assignment) -> Result<Accepted, Refused> {
+    async fn take(&self, assignment: Assignment) -> Result<Accepted, Refused> {
         check_name(&assignment.stack)?;
         if let Desired::Run { stack, .. } = &assignment.desired
             && stack.name != assignment.stack
@@ -195,13 +263,25 @@ impl Stacks {
             .await
     }
 
-    async fn cancel(&self, stack: &str) -> Result<(), Refused> {
-        self.order(stack, |reply| Order::Cancel { reply }).await
+    async fn cancel(&self, stack: &str, caller: &Caller) -> Result<(), Refused> {
+        let outcome = self.order(stack, |reply| Order::Cancel { reply }).await;
+        self.record((caller, ""), (stack, "cancel", None), &outcome)
+            .await;
+        outcome
     }
 
-    async fn restart(&self, stack: &str, service: Option<String>) -> Result<(), Refused> {
-        self.order(stack, |reply| Order::Restart { service, reply })
-            .await
+    async fn restart(
+        &self,
+        stack: &str,
+        service: Option<String>,
+        caller: &Caller,
+    ) -> Result<(), Refused> {
+        let outcome = self
+            .order(stack, |reply| Order::Restart { service, reply })
+            .await;
+        self.record((caller, ""), (stack, "restart", None), &outcome)
+            .await;
+        outcome
     }
 
     /// What an assignment would do.
@@ -310,6 +390,11 @@ fn check_name(name: &str) -> Result<(), Refused> {
 }
 
 impl Runner {
+    /// Where it tells how every stack is.
+    pub const fn board(&self) -> &Board {
+        &self.site.board
+    }
+
     /// Runs until its future is dropped.
     pub async fn run(self) {
         let Self {

@@ -95,10 +95,30 @@ pub struct Status {
     pub sandbox: String,
     /// The same, fence by fence, each of which was tried.
     pub fences: Vec<Fence>,
+    /// Stacks that the vendor runs on this host.
+    #[serde(default)]
+    pub stacks: Vec<StackStatus>,
     /// Streams open in the session.
     pub streams_open: usize,
     /// When and by whom the file was written.
     pub written: Written,
+}
+
+/// A stack that the vendor runs on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackStatus {
+    /// Its name.
+    pub name: String,
+    /// How far it is: `committed`, `applying`, `reverted`, …
+    pub phase: String,
+    /// The release that was asked for.
+    pub release: Option<String>,
+    /// The release that was last found well.
+    pub committed: Option<String>,
+    /// Services that are as they shall be, and all of them.
+    pub services: (usize, usize),
+    /// Why it is not as it was asked for.
+    pub cause: Option<String>,
 }
 
 /// Something that went wrong.

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use compose::exchange::{Phase, ServiceState, StackReport, Update};
 use tokio::sync::watch;
 
 use crate::{
@@ -13,7 +14,8 @@ use crate::{
     identity::{Identity, Stage},
     policy_file::PolicyInForce,
     sandbox::Told,
-    status::{Board, PolicyStatus, State, Status, Written},
+    stacks,
+    status::{Board, PolicyStatus, StackStatus, State, Status, Written},
     watched,
 };
 
@@ -36,6 +38,39 @@ pub async fn keep_shown(
             () = watched::changed(&mut policy) => {}
             () = watched::changed(&mut docker) => {}
         }
+    }
+}
+
+/// Keeps the vendor's stacks in the status; to be stopped by its owner.
+pub async fn keep_stacks_shown(board: Arc<Board>, stacks: stacks::board::Board) {
+    let mut follower = stacks.follow();
+    while let Some(update) = follower.next().await {
+        if matches!(update, Update::Progress(_) | Update::Alive) {
+            continue;
+        }
+        let reports = stacks
+            .names()
+            .into_iter()
+            .filter_map(|name| stacks.report(&name));
+        let ours = reports.filter(|report| report.phase != Phase::Foreign);
+        let shown: Vec<StackStatus> = ours.map(stack_status).collect();
+        board.update(|status| status.stacks = shown);
+    }
+}
+
+fn stack_status(report: StackReport) -> StackStatus {
+    let well = report
+        .services
+        .values()
+        .filter(|service| service.state == ServiceState::Ok);
+    let phase = serde_json::to_value(report.phase).unwrap_or_default();
+    StackStatus {
+        name: report.stack,
+        phase: phase.as_str().unwrap_or_default().to_owned(),
+        release: report.release,
+        committed: report.committed,
+        services: (well.count(), report.services.len()),
+        cause: report.cause.map(|cause| cause.line),
     }
 }
 
@@ -75,6 +110,7 @@ pub fn first(identity: &Identity, sandbox: &Told, policy: &PolicyInForce, path: 
         policy: policy_status(policy, path),
         sandbox: sandbox.words.clone(),
         fences: sandbox.fences.clone(),
+        stacks: Vec::new(),
         streams_open: 0,
         written: Written::never(),
     }

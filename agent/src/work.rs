@@ -33,7 +33,7 @@ use crate::{
     judge,
     policy::{AddressDenied, Rule, Verdict},
     policy_file::PolicyInForce,
-    stacks::Stacks,
+    stacks::{Caller, Stacks},
     watched,
 };
 
@@ -161,10 +161,14 @@ impl Work {
         let address = "the agent's compose engine".to_owned();
         self.log(open.clone(), Event::Opened { address }).await;
         let (target, gateways) = (incoming.open.target.clone(), self.gateways.clone());
+        let caller = Caller {
+            principal: open.principal.clone(),
+            request_id: open.request_id.clone(),
+        };
         let (recv, send) = incoming.accept().into_split();
         let outcome = tokio::select! {
             biased;
-            served = stacks.serve(tokio::io::join(recv, send)) => Outcome::Served(served),
+            served = stacks.serve(tokio::io::join(recv, send), caller) => Outcome::Served(served),
             () = revoked(&mut self.policy, &target, None, &gateways) => Outcome::Revoked,
         };
         let lasted = self
@@ -567,6 +571,20 @@ impl Asked {
                 ),
                 None => tracing::info!(?principal, request_id, ?method, ?path, "request allowed"),
             },
+            Event::Stack {
+                stack,
+                action,
+                release,
+                outcome,
+            } => tracing::info!(
+                ?principal,
+                request_id,
+                stack,
+                action,
+                release,
+                outcome,
+                "stack"
+            ),
             Event::Ended {
                 outcome,
                 sent_bytes,

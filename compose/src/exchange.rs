@@ -38,6 +38,9 @@ pub struct Assignment {
     pub number: u64,
     /// The stack's name.
     pub stack: String,
+    /// Who wants it, in the relay's words: for the audit log on the customer's host.
+    #[serde(default)]
+    pub author: String,
     /// What for.
     pub desired: Desired,
     /// Values of secret variables, by name. See [`secret`](crate::load::secret).

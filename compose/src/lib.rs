@@ -6,6 +6,7 @@
 //! - [`exchange`] is what relay and agent say to each other about stacks.
 
 pub mod exchange;
+pub mod folder;
 pub mod load;
 pub mod model;
 pub mod plan;

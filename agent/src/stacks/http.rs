@@ -18,7 +18,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 
-use super::{Stacks, fault::Fault};
+use super::{Caller, Stacks, fault::Fault};
 
 type Lines = std::pin::Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;
 type Body = Either<Full<Bytes>, StreamBody<Lines>>;
@@ -37,11 +37,12 @@ const HEAD_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 pub(super) async fn serve(
     stacks: Stacks,
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+    caller: Caller,
 ) -> Result<(), hyper::Error> {
     let service = service_fn(move |request| {
-        let stacks = stacks.clone();
+        let (stacks, caller) = (stacks.clone(), caller.clone());
         async move {
-            let answer = answer(&stacks, request).await;
+            let answer = answer(&stacks, request, &caller).await;
             Ok::<_, Infallible>(answer.unwrap_or_else(|why| refusal(&why)))
         }
     });
@@ -52,7 +53,7 @@ pub(super) async fn serve(
         .await
 }
 
-async fn answer(stacks: &Stacks, request: Request<Incoming>) -> Answer {
+async fn answer(stacks: &Stacks, request: Request<Incoming>, caller: &Caller) -> Answer {
     let path = request.uri().path().to_owned();
     let query = query(request.uri().query().unwrap_or_default());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -63,15 +64,17 @@ async fn answer(stacks: &Stacks, request: Request<Incoming>) -> Answer {
             if assignment.stack != *name {
                 return Err(invalid("the path names another stack than the document"));
             }
-            json(&stacks.assign(assignment).await?)
+            json(&stacks.assign(assignment, caller).await?)
         }
         (&Method::POST, ["v1", "plan"]) => json(&stacks.plan(document(request).await?).await?),
         (&Method::POST, ["v1", "stacks", name, "cancel"]) => {
-            stacks.cancel(name).await?;
+            stacks.cancel(name, caller).await?;
             Ok(nothing())
         }
         (&Method::POST, ["v1", "stacks", name, "restart"]) => {
-            stacks.restart(name, query.get("service").cloned()).await?;
+            stacks
+                .restart(name, query.get("service").cloned(), caller)
+                .await?;
             Ok(nothing())
         }
         (&Method::GET, ["v1", "stacks", name, "logs"]) => {

@@ -309,6 +309,7 @@ mod tests {
         Assignment {
             number,
             stack: "shop".to_owned(),
+            author: String::new(),
             desired: Desired::Run {
                 release: release.to_owned(),
                 stack: Box::new(stack),

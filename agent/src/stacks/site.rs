@@ -16,7 +16,7 @@ use super::{
     fault::{Fault, Kind, cause},
     record::{Record, Version},
 };
-use crate::policy_file::PolicyInForce;
+use crate::{audit::Audit, policy_file::PolicyInForce};
 
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct Site {
     pub board: Board,
     /// So that the hash of a secret tells nothing.
     pub salt: Arc<Vec<u8>>,
+    /// The customer's record.
+    pub audit: Audit,
 }
 
 /// A release that is about to be run, and all that is known of it.

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path, process::ExitCode, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Pid;
 
-use super::{FRESH_FOR, LastError, STATUS_FILE, State, Status, Written};
+use super::{FRESH_FOR, LastError, STATUS_FILE, StackStatus, State, Status, Written};
 use crate::cli::StatusArgs;
 
 /// How far a status file can be believed.
@@ -173,6 +173,9 @@ pub fn render(status: &Status, belief: Belief, now: Timestamp) -> String {
         lines.put("", rule);
     }
     lines.put("sandbox", &status.sandbox);
+    for stack in &status.stacks {
+        lines.put("stack", &stack_line(stack));
+    }
     lines.put("streams", &format!("{} open", status.streams_open));
     if let Some(error) = &status.last_error {
         lines.put_error(error, now);
@@ -221,6 +224,26 @@ fn state_line(status: &Status, now: Timestamp) -> String {
     }
     if status.attempt > 0 {
         line += &format!(", {} failed in a row", status.attempt);
+    }
+    line
+}
+
+fn stack_line(stack: &StackStatus) -> String {
+    let (well, all) = stack.services;
+    let colour = match stack.phase.as_str() {
+        "committed" if well == all => GREEN,
+        "failed" | "reverted" | "refused" => RED,
+        _ => YELLOW,
+    };
+    let release = stack.committed.as_deref().or(stack.release.as_deref());
+    let mut line = format!(
+        "{} {}: {colour}{}{RESET}, {well} of {all} services are well",
+        stack.name,
+        release.unwrap_or_default(),
+        stack.phase
+    );
+    if let Some(cause) = &stack.cause {
+        line += &format!("; {cause}");
     }
     line
 }

@@ -44,6 +44,17 @@ async fn a_stack_is_made_stays_as_it_is_and_changes_only_where_it_differs() {
             .values()
             .all(|service| service.state == ServiceState::Ok)
     );
+    let line = serde_json::to_value(&site.recorded.newest()[0]).unwrap();
+    assert_eq!(
+        (&line["event"], &line["action"]),
+        (&"stack".into(), &"deploy".into()),
+        "{line}"
+    );
+    assert_eq!(
+        (&line["principal"], &line["release"]),
+        (&"ann".into(), &"r1".into()),
+        "{line}"
+    );
     let (db, web) = (site.ids("db"), site.ids("web"));
     let inside = site.docker(&[
         "exec",

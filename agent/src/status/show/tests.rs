@@ -50,6 +50,7 @@ fn status(state: State) -> Status {
         },
         sandbox: "landlock ABI 7".into(),
         fences: Vec::new(),
+        stacks: Vec::new(),
         streams_open: 2,
         written: written(10, 100_000),
     }
