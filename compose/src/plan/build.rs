@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
 use super::{
     ContainerRef, Observed, Obstacle, Operation, Options, Plan,
     decide::{self, Fleet, View},
@@ -37,6 +40,8 @@ struct Build<'a> {
     needing: BTreeMap<&'a str, Vec<Node>>,
     /// Stops, by id.
     stops: BTreeMap<&'a str, Node>,
+    /// Temporary names of containers that go, by id.
+    going: BTreeMap<&'a str, String>,
     /// Removals, by id.
     removals: BTreeMap<&'a str, Node>,
     /// Renames away from a name, by that name.
@@ -78,6 +83,7 @@ impl<'a> Build<'a> {
             taken_off: BTreeMap::new(),
             needing: BTreeMap::new(),
             stops: BTreeMap::new(),
+            going: BTreeMap::new(),
             removals: BTreeMap::new(),
             left: BTreeMap::new(),
             named: Vec::new(),
@@ -88,19 +94,47 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Stops a container that is there, where it runs; after what else needs it as it is.
+    /// Stops a container that is there, where it runs.
+    ///
+    /// One that would then look as if it had done its work gets a temporary name first: if the
+    /// plan is interrupted here and the container stays after all, its name tells that it has to
+    /// be started again.
     fn stop(&mut self, seen: Seen<'a>, why: &str, after: &[Node]) -> Option<Node> {
         if !seen.is_running() || self.stops.contains_key(seen.id()) {
             return self.stops.get(seen.id()).copied();
         }
+        let mut after = after.to_vec();
+        let task = seen.may_be_task() || decide::is_task(self.view, seen.service());
+        if task && !seen.is_temporary() {
+            let digest = HEXLOWER.encode(&Sha256::digest(seen.id().as_bytes()));
+            let name = self.temporary(seen.name(), &digest);
+            let operation = Operation::RenameContainer {
+                service: seen.service().to_owned(),
+                container: there(seen),
+                name: name.clone(),
+            };
+            let node = self.graph.add(operation, why, &after);
+            self.left.insert(seen.name().to_owned(), node);
+            self.going.insert(seen.id(), name);
+            after = vec![node];
+        }
         let operation = Operation::StopContainer {
             service: seen.service().to_owned(),
-            container: there(seen),
+            container: self.at(seen),
             grace_seconds: self.grace(seen),
         };
-        let node = self.graph.add(operation, why, after);
+        let node = self.graph.add(operation, why, &after);
         self.stops.insert(seen.id(), node);
         Some(node)
+    }
+
+    /// A container that goes, as it is called by then.
+    fn at(&self, seen: Seen<'_>) -> ContainerRef {
+        let going = self.going.get(seen.id());
+        ContainerRef {
+            name: going.map_or_else(|| seen.name().to_owned(), Clone::clone),
+            id: Some(seen.id().to_owned()),
+        }
     }
 
     /// The grace of a container that was made without one.
@@ -121,7 +155,7 @@ impl<'a> Build<'a> {
     fn remove(&mut self, seen: Seen<'a>, why: &str, after: &[Node]) -> Node {
         let operation = Operation::RemoveContainer {
             service: seen.service().to_owned(),
-            container: there(seen),
+            container: self.at(seen),
             volumes: false,
         };
         let node = self.graph.add(operation, why, after);

@@ -8,7 +8,7 @@ use super::{
     spec::{self, ContainerSpec},
     topology,
 };
-use crate::model::{HealthTest, PullPolicy, Service, ServiceScope, Stack};
+use crate::model::{Condition, HealthTest, PullPolicy, Service, ServiceScope, Stack};
 
 /// One container that there shall be, and those that are or were it.
 #[derive(Debug)]
@@ -370,21 +370,21 @@ pub(super) fn has_check(view: View<'_>, service: &Service) -> Option<bool> {
     }
 }
 
-/// Has a container done all that it has to do?
+/// Has a container done all that it has to do? One with a temporary name has not: it was stopped
+/// on its way out, and stays after all.
 pub(super) fn is_done(view: View<'_>, slot: &Slot<'_>, seen: Seen<'_>) -> bool {
-    let Some(service) = view.stack.services.get(slot.service) else {
-        return false;
-    };
-    let task = topology::is_task(view.stack, slot.service, service)
-        && (has_check(view, service) != Some(true)
-            || topology::is_awaited(view.stack, slot.service, crate::model::Condition::Completed));
-    task && seen.exit_code() == Some(0)
+    let going = seen.is_temporary() && seen.name() != slot.name;
+    is_task(view, slot.service) && seen.exit_code() == Some(0) && !going
 }
 
 /// Does a service end by itself?
 pub(super) fn is_task(view: View<'_>, name: &str) -> bool {
-    let service = view.stack.services.get(name);
-    service.is_some_and(|service| topology::is_task(view.stack, name, service))
+    let Some(service) = view.stack.services.get(name) else {
+        return false;
+    };
+    let awaited = topology::is_awaited(view.stack, name, Condition::Completed);
+    let checked = has_check(view, service) == Some(true);
+    topology::is_task(view.stack, name, service) && (awaited || !checked)
 }
 
 /// Networks that a container shall be on and is not.

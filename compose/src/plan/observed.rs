@@ -217,6 +217,27 @@ impl<'a> Seen<'a> {
         self.0.state.as_ref().and_then(|state| state.exit_code)
     }
 
+    /// Has it a name such as `0123456789ab_NAME`: is it on its way in or out?
+    #[must_use]
+    pub fn is_temporary(self) -> bool {
+        let hex = self.name().split_once('_').map_or("", |(hex, _)| hex);
+        hex.len() == 12 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
+    /// Would one that has ended with code 0 look as if it had done its work? See
+    /// [`is_task`](super::topology::is_task).
+    pub(crate) fn may_be_task(self) -> bool {
+        use bollard_stubs::models::RestartPolicyNameEnum::{ALWAYS, UNLESS_STOPPED};
+        let host = self.0.host_config.as_ref();
+        let policy = host.and_then(|host| host.restart_policy.as_ref()?.name);
+        let config = self.0.config.as_ref();
+        let test = config.and_then(|config| config.healthcheck.as_ref()?.test.as_ref());
+        let checked = test.is_some_and(|test| !test.is_empty() && test[0] != "NONE");
+        let bindings = host.and_then(|host| host.port_bindings.as_ref());
+        let used = bindings.is_some_and(|bindings| !bindings.is_empty());
+        !matches!(policy, Some(ALWAYS | UNLESS_STOPPED)) && !checked && !used
+    }
+
     /// What its check says.
     #[must_use]
     pub fn health(self) -> HealthStatusEnum {

@@ -53,6 +53,16 @@ pub enum Obstacle {
         other: String,
         port: String,
     },
+    /// Two containers of the stack would have one fixed address.
+    #[error(
+        "service {service}: address {address} is given twice (also to {other}): give another \
+             one, none, or scale the service to 1"
+    )]
+    AddressTwice {
+        service: String,
+        other: String,
+        address: String,
+    },
     /// A port of the host is held by a container that stays.
     #[error(
         "service {service}: port {port} of the host is held by container {container}, which \

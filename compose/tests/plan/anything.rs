@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use compose::{
-    model::{Condition, Dependency, MountKind, NetworkAttachment, Restart, ServiceScope, Stack},
+    model::{
+        Condition, Dependency, MountKind, NetworkAttachment, Restart, ServiceScope, Stack,
+    },
     plan::{Plan, Seen},
 };
 use proptest::{prelude::*, sample::Index};
 
-use crate::world::{World, check, check_order, exit, lines, mount, network, port, service, volume};
+use crate::world::{
+    World, check, check_order, exit, lines, mount, network, port, service, volume,
+};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -34,35 +38,25 @@ fn drawn() -> impl Strategy<Value = Drawn> {
     let flags = any::<[bool; 5]>();
     let port = prop::option::weighted(0.3, 80_u16..83);
     let shares = prop::option::weighted(0.15, any::<Index>());
-    (
-        0_usize..5,
-        0_u32..4,
-        0_u8..3,
-        0_u8..4,
-        flags,
-        port,
-        shares,
-        needs,
+    (0_usize..5, 0_u32..4, 0_u8..3, 0_u8..4, flags, port, shares, needs).prop_map(
+        |(image, replicas, level, mounts, flags, port, shares, needs)| {
+            let [checked, named, back, address, always] = flags;
+            Drawn {
+                image,
+                replicas,
+                level,
+                checked,
+                port,
+                named: named && level == 0,
+                back,
+                address: address && level == 1,
+                mounts,
+                shares,
+                needs,
+                always,
+            }
+        },
     )
-        .prop_map(
-            |(image, replicas, level, mounts, flags, port, shares, needs)| {
-                let [checked, named, back, address, always] = flags;
-                Drawn {
-                    image,
-                    replicas,
-                    level,
-                    checked,
-                    port,
-                    named: named && level == 0,
-                    back,
-                    address: address && level == 1,
-                    mounts,
-                    shares,
-                    needs,
-                    always,
-                }
-            },
-        )
 }
 
 /// Services in an order in which each may need those before it.
@@ -104,18 +98,12 @@ fn one(
     let level = drawn.level.to_string();
     service.environment = BTreeMap::from([("LEVEL".to_owned(), Some(level))]);
     service.healthcheck = if drawn.checked { check() } else { None };
-    service.restart = if drawn.always {
-        Restart::Always
-    } else {
-        Restart::No
-    };
+    service.restart = if drawn.always { Restart::Always } else { Restart::No };
     if drawn.named && drawn.replicas < 2 {
         service.container_name = Some(format!("named-{}", index % 2));
     }
     if drawn.back {
-        service
-            .networks
-            .insert("back".to_owned(), NetworkAttachment::default());
+        service.networks.insert("back".to_owned(), NetworkAttachment::default());
     }
     if let Some(host) = drawn.port.filter(|_| drawn.replicas < 2) {
         service.ports.push(port(&host.to_string(), 80));
@@ -125,21 +113,18 @@ fn one(
         attachment.ipv4_address = Some(format!("10.0.0.{}", index % 2));
     }
     if drawn.mounts & 1 > 0 {
-        service
-            .mounts
-            .push(mount(MountKind::Volume, Some("state"), "/state"));
+        service.mounts.push(mount(MountKind::Volume, Some("state"), "/state"));
     }
     if drawn.mounts & 2 > 0 {
-        service
-            .mounts
-            .push(mount(MountKind::Volume, None, "/cache"));
+        service.mounts.push(mount(MountKind::Volume, None, "/cache"));
     }
     let up = |name: &&&str| stack.services[**name].replicas > 0;
-    let running: Vec<_> = before
-        .iter()
-        .filter(up)
-        .filter(|n| !ends(stack, n))
-        .collect();
+    if service.image == "job:1" {
+        service.restart = Restart::No;
+        service.healthcheck = None;
+        service.ports.clear();
+    }
+    let running: Vec<_> = before.iter().filter(up).filter(|n| !ends(stack, n)).collect();
     if let (Some(index), false) = (drawn.shares, running.is_empty()) {
         let parent = index.get(&running);
         service.networks.clear();
@@ -151,11 +136,8 @@ fn one(
             continue;
         }
         let on = *index.get(before);
-        let condition = match (
-            condition,
-            ends(stack, on),
-            stack.services[on].healthcheck.is_some(),
-        ) {
+        let condition = match (condition, ends(stack, on), stack.services[on].healthcheck.is_some())
+        {
             (2, true, _) => Condition::Completed,
             (1, false, true) => Condition::Healthy,
             _ => Condition::Started,
@@ -213,11 +195,7 @@ fn converge(world: &mut World, stack: &Stack) {
         world.apply_all(stack, &plan);
     }
     let plan = world.plan(stack).expect("a plan");
-    assert_eq!(
-        lines(&plan),
-        Vec::<String>::new(),
-        "it does not come to an end"
-    );
+    assert_eq!(lines(&plan), Vec::<String>::new(), "it does not come to an end");
 }
 
 /// Something that people and machines do.
@@ -242,9 +220,7 @@ fn disturb(world: &mut World, kind: u8, which: Index) {
         2 => world.by_hand(&name).name = Some(format!("/mine-{name}")),
         3 => {
             let settings = world.by_hand(&name).network_settings.as_mut();
-            settings
-                .and_then(|settings| settings.networks.as_mut())
-                .map(|all| all.clear());
+            settings.and_then(|settings| settings.networks.as_mut()).map(|all| all.clear());
         }
         _ => {
             let state = world.by_hand(&name).state.as_mut().expect("a state");

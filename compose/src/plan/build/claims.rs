@@ -75,6 +75,7 @@ impl<'a> Build<'a> {
     fn twice(&mut self, slots: &[&Slot<'a>]) {
         let mut names: BTreeMap<&str, &str> = BTreeMap::new();
         let mut ports: Vec<(HostPort, &str)> = Vec::new();
+        let mut addresses: BTreeMap<(String, String), &str> = BTreeMap::new();
         for slot in slots {
             if names.insert(&slot.name, slot.service).is_some() {
                 self.obstacle(Obstacle::NameTwice {
@@ -82,7 +83,17 @@ impl<'a> Build<'a> {
                     name: slot.name.clone(),
                 });
             }
-            for port in of(slot).ports {
+            let claims = of(slot);
+            for address in claims.addresses {
+                if let Some(other) = addresses.insert(address.clone(), slot.service) {
+                    self.obstacle(Obstacle::AddressTwice {
+                        service: slot.service.to_owned(),
+                        other: other.to_owned(),
+                        address: address.1,
+                    });
+                }
+            }
+            for port in claims.ports {
                 let other = ports.iter().find(|(held, _)| collide(held, &port));
                 if let Some((_, other)) = other {
                     self.obstacle(Obstacle::PortTwice {

@@ -2,7 +2,7 @@
 
 use super::{Build, End, Node, there};
 use crate::{
-    model::{Order, Service, ServiceScope, UpdateConfig},
+    model::{Condition, Order, Service, ServiceScope, UpdateConfig},
     plan::{
         Operation,
         decide::{self, Fleet, Slot},
@@ -104,6 +104,8 @@ impl<'a> Build<'a> {
         let claims = super::claims::of(slot);
         let exclusive = !claims.ports.is_empty() || !claims.addresses.is_empty();
         let held = self.early.contains(old.id()) || exclusive;
+        let completed = Condition::Completed;
+        let awaited = topology::is_awaited(self.view.stack, slot.service, completed);
         match update.order {
             Some(Order::StartFirst) if held => {
                 self.notes.push(format!(
@@ -113,6 +115,8 @@ impl<'a> Build<'a> {
                 ));
                 Order::StopFirst
             }
+            // Two of a task are never at work.
+            Some(_) if awaited => Order::StopFirst,
             Some(order) => order,
             None if held || !can_overlap(service, *old) => Order::StopFirst,
             None if decide::is_task(self.view, slot.service) => Order::StopFirst,

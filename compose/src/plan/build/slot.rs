@@ -64,8 +64,7 @@ impl<'a> Build<'a> {
             (Some(old), Order::StartFirst) => self.start_first(slot, old, &ready, work),
             (Some(old), Order::StopFirst) => self.stop_first(slot, old, &ready, work, rolling),
             (None, _) => {
-                self.rename(slot, &mut work);
-                self.start(slot, &ready, &mut work);
+                self.settle(slot, &ready, &mut work);
                 work.done(false)
             }
         }
@@ -157,14 +156,20 @@ impl<'a> Build<'a> {
             work.last = vec![self.graph.add(operation, &why, &after)];
             work.changed = true;
         }
-        self.leave_name(slot, work, fleet);
+        self.leave_name(slot, current, work, fleet);
     }
 
     /// Two containers that have each other's names: both go to temporary ones first.
-    fn leave_name(&mut self, slot: &Slot<'a>, work: &mut Work, fleet: &Fleet<'a>) {
+    fn leave_name(
+        &mut self,
+        slot: &Slot<'a>,
+        current: Seen<'a>,
+        work: &mut Work,
+        fleet: &Fleet<'a>,
+    ) {
         let holder = self.holder(&slot.name);
         let stays = holder.is_some_and(|holder| fleet.stayers().contains_key(holder));
-        if work.now.name == slot.name || !stays || is_temporary(&work.now.name) {
+        if work.now.name == slot.name || !stays || current.is_temporary() {
             return;
         }
         let away = self.temporary(&slot.name, work.now.id.as_deref().unwrap_or_default());
@@ -212,10 +217,22 @@ impl<'a> Build<'a> {
         after.extend(stop);
         work.last = vec![self.remove(old, "", &after)];
         work.changed = true;
-        self.rename(slot, &mut work);
-        self.start(slot, ready, &mut work);
+        self.settle(slot, ready, &mut work);
         let healthy = rolling && self.wait_for(slot, &mut work);
         work.done(healthy)
+    }
+
+    /// Its final name, and it runs. One that was stopped on its way out keeps the name that tells
+    /// so until it runs.
+    fn settle(&mut self, slot: &Slot<'a>, ready: &[Node], work: &mut Work) {
+        let stopped = slot.current.is_some_and(|current| current.exit_code().is_some());
+        if stopped {
+            self.start(slot, ready, work);
+            self.rename(slot, work);
+        } else {
+            self.rename(slot, work);
+            self.start(slot, ready, work);
+        }
     }
 
     fn start(&mut self, slot: &Slot<'a>, ready: &[Node], work: &mut Work) {
@@ -279,7 +296,7 @@ impl<'a> Build<'a> {
     }
 
     /// A name for as long as another container has the final one.
-    fn temporary(&self, name: &str, id: &str) -> String {
+    pub(super) fn temporary(&self, name: &str, id: &str) -> String {
         let mut hex = id.get(..12).unwrap_or_default().to_owned();
         let is_hex = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_hexdigit());
         loop {
@@ -291,13 +308,6 @@ impl<'a> Build<'a> {
             hex = digest.get(..12).unwrap_or_default().to_owned();
         }
     }
-}
-
-fn is_temporary(name: &str) -> bool {
-    let Some((hex, _)) = name.split_once('_') else {
-        return false;
-    };
-    hex.len() == 12 && hex.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A container on its way.
