@@ -49,13 +49,22 @@ struct Build<'a> {
     /// Steps that give a container its final name: service, name, step.
     named: Vec<(&'a str, String, Node)>,
     /// Leavers that have something which another slot needs, by id: they go at once.
-    early: BTreeSet<&'a str>,
+    early: BTreeMap<&'a str, Early>,
     /// Starts, with the slot.
     starts: Vec<(&'a str, u32, Node)>,
     /// How each service stands.
     ends: BTreeMap<&'a str, End>,
     /// Waits: service, condition, required.
     waits: BTreeMap<waits::Key<'a>, Vec<Node>>,
+}
+
+/// Why a container goes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Early {
+    /// What it has while it runs is needed.
+    Running,
+    /// Its name is needed, and perhaps more.
+    Named,
 }
 
 /// What a service's dependents have to know.
@@ -87,7 +96,7 @@ impl<'a> Build<'a> {
             removals: BTreeMap::new(),
             left: BTreeMap::new(),
             named: Vec::new(),
-            early: BTreeSet::new(),
+            early: BTreeMap::new(),
             starts: Vec::new(),
             ends: BTreeMap::new(),
             waits: BTreeMap::new(),
@@ -105,18 +114,9 @@ impl<'a> Build<'a> {
         }
         let mut after = after.to_vec();
         let task = seen.may_be_task() || decide::is_task(self.view, seen.service());
-        if task && !seen.is_temporary() {
-            let digest = HEXLOWER.encode(&Sha256::digest(seen.id().as_bytes()));
-            let name = self.temporary(seen.name(), &digest);
-            let operation = Operation::RenameContainer {
-                service: seen.service().to_owned(),
-                container: there(seen),
-                name: name.clone(),
-            };
-            let node = self.graph.add(operation, why, &after);
-            self.left.insert(seen.name().to_owned(), node);
-            self.going.insert(seen.id(), name);
-            after = vec![node];
+        let named = self.early.get(seen.id()) == Some(&Early::Named);
+        if named || (task && !seen.is_temporary()) {
+            after = vec![self.rename_away(seen, why, &after)];
         }
         let operation = Operation::StopContainer {
             service: seen.service().to_owned(),
@@ -126,6 +126,24 @@ impl<'a> Build<'a> {
         let node = self.graph.add(operation, why, &after);
         self.stops.insert(seen.id(), node);
         Some(node)
+    }
+
+    /// Gives a container that goes a temporary name, once.
+    fn rename_away(&mut self, seen: Seen<'a>, why: &str, after: &[Node]) -> Node {
+        if let Some(known) = self.left.get(seen.name()) {
+            return *known;
+        }
+        let digest = HEXLOWER.encode(&Sha256::digest(seen.id().as_bytes()));
+        let name = self.temporary(seen.name(), &digest);
+        let operation = Operation::RenameContainer {
+            service: seen.service().to_owned(),
+            container: there(seen),
+            name: name.clone(),
+        };
+        let node = self.graph.add(operation, why, after);
+        self.left.insert(seen.name().to_owned(), node);
+        self.going.insert(seen.id(), name);
+        node
     }
 
     /// A container that goes, as it is called by then.
@@ -153,12 +171,17 @@ impl<'a> Build<'a> {
 
     /// Removes a container that is there. Its anonymous volumes stay: the next may have them.
     fn remove(&mut self, seen: Seen<'a>, why: &str, after: &[Node]) -> Node {
+        let mut after = after.to_vec();
+        if self.early.get(seen.id()) == Some(&Early::Named) {
+            // Its removal may have to wait for what waits for its name.
+            after.push(self.rename_away(seen, why, &[]));
+        }
         let operation = Operation::RemoveContainer {
             service: seen.service().to_owned(),
             container: self.at(seen),
             volumes: false,
         };
-        let node = self.graph.add(operation, why, after);
+        let node = self.graph.add(operation, why, &after);
         for earlier in self.needing.get(seen.id()).into_iter().flatten() {
             self.graph.order(*earlier, node);
         }

@@ -75,6 +75,7 @@ pub(crate) fn differences(
     let none = ContainerConfig::default();
     let config = seen.0.config.as_ref().unwrap_or(&none);
     program(&mut found, spec, config, image);
+    settings(&mut found, spec, config, image);
     environment(&mut found, spec, config, image);
     authors_labels(&mut found, service, config, image);
     health(&mut found, spec, config, image);
@@ -115,30 +116,45 @@ fn program(
     if let Some(desired) = given.or_else(inherited) {
         found.value("command", &list(&desired), &list(&observed(&config.cmd)));
     }
-    let texts: [(&str, _, _, fn(&ImageSeen) -> &String); 3] = [
-        ("user", &body.user, &config.user, |image| &image.user),
+}
+
+/// Users, folders, signals and terminals.
+fn settings(
+    found: &mut Differences,
+    spec: &ContainerSpec,
+    config: &ContainerConfig,
+    image: Option<&ImageSeen>,
+) {
+    let body = &spec.body;
+    let of_image = |pick: fn(&ImageSeen) -> &String| image.map(pick);
+    for (field, given, default, observed) in [
+        (
+            "user",
+            &body.user,
+            of_image(|image| &image.user),
+            &config.user,
+        ),
         (
             "working_dir",
             &body.working_dir,
+            of_image(|image| &image.working_dir),
             &config.working_dir,
-            |image| &image.working_dir,
         ),
         (
             "stop_signal",
             &body.stop_signal,
+            of_image(|image| &image.stop_signal),
             &config.stop_signal,
-            |image| &image.stop_signal,
         ),
-    ];
-    for (field, desired, observed, pick) in texts {
-        let default = image.map(pick);
-        let Some(desired) = desired.as_ref().or(default) else {
+    ] {
+        let Some(desired) = given.as_ref().or(default) else {
             continue;
         };
         let observed = observed.as_deref().unwrap_or_default();
         // Older Engines write their defaults out.
         let default = matches!(observed, "SIGTERM" | "/") && desired.is_empty();
-        if !default && !(field == "stop_signal" && same_signal(desired, observed)) {
+        let same = default || (field == "stop_signal" && same_signal(desired, observed));
+        if !same {
             found.text(field, desired, observed);
         }
     }

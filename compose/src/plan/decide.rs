@@ -1,6 +1,6 @@
 //! Which containers stay, which go, and which are missing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     Obstacle, Options, compare, labels,
@@ -153,11 +153,11 @@ fn settle<'a>(
         if slots.len() >= wanted {
             break;
         }
-        if !slots.contains_key(&number) {
-            match sort(view, (name, service), number, Vec::new(), fleet) {
-                Ok(slot) => slots.insert(number, slot),
-                Err(_) => break,
+        if let Entry::Vacant(free) = slots.entry(number) {
+            let Ok(slot) = sort(view, (name, service), number, Vec::new(), fleet) else {
+                break;
             };
+            free.insert(slot);
         }
     }
     for slot in slots.values() {

@@ -84,7 +84,7 @@ pub(crate) fn container(
     let contents: Map<_, _> = sources
         .into_iter()
         .map(|key| {
-            let content = stack.files.get(key).map(|file| content(file, context));
+            let content = stack.files.get(key).map(content);
             (key.to_owned(), content.unwrap_or(Value::Null))
         })
         .collect();
@@ -165,11 +165,11 @@ fn endpoint((name, settings): &(String, EndpointSettings)) -> Value {
 }
 
 /// What stands for a shipped file: digests, and marks of secrets.
-fn content(file: &Shipped, context: &Context) -> Value {
+fn content(file: &Shipped) -> Value {
     match file {
         Shipped::File { digest, mode, .. } => json!([digest, mode]),
         Shipped::Folder { entries } => {
-            let entry = |(path, file): (&String, &Shipped)| (path.clone(), content(file, context));
+            let entry = |(path, file): (&String, &Shipped)| (path.clone(), content(file));
             Value::Object(entries.iter().map(entry).collect())
         }
         Shipped::Text { text } => Value::from(text.as_str()),

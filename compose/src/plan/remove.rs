@@ -15,44 +15,8 @@ use super::{
 pub fn remove(project: &str, observed: &Observed, volumes: bool) -> Plan {
     let mut graph = Graph::default();
     let mut notes = Vec::new();
-    let own = |seen: &Seen<'_>| seen.project() == Some(project);
-    let mut left: Vec<_> = observed.containers.iter().map(Seen).filter(own).collect();
-    let known: BTreeSet<_> = left.iter().map(|seen| seen.id()).collect();
-    let mut removals = BTreeMap::new();
-    let mut before: Vec<Node> = Vec::new();
-    while !left.is_empty() {
-        let needed: BTreeSet<_> = left.iter().flat_map(|seen| needs(*seen)).collect();
-        let is_free = |seen: &Seen<'_>| !needed.contains(seen.service());
-        let (free, rest): (Vec<_>, Vec<_>) = left.iter().copied().partition(is_free);
-        // Labels may name each other in a circle: then all that is left goes at once.
-        let (turn, rest) = if free.is_empty() {
-            (rest, Vec::new())
-        } else {
-            (free, rest)
-        };
-        let mut stops = Vec::new();
-        for seen in turn {
-            let stop = seen.is_running().then(|| {
-                let operation = Operation::StopContainer {
-                    service: seen.service().to_owned(),
-                    container: there(seen),
-                    grace_seconds: None,
-                };
-                graph.add(operation, "the stack is removed", &before)
-            });
-            let operation = Operation::RemoveContainer {
-                service: seen.service().to_owned(),
-                container: there(seen),
-                volumes,
-            };
-            removals.insert(seen.id(), graph.add(operation, "", stop.as_slice()));
-            stops.extend(stop);
-        }
-        if !stops.is_empty() {
-            before = stops;
-        }
-        left = rest;
-    }
+    let removals = containers(project, observed, volumes, &mut graph);
+    let known: BTreeSet<_> = removals.keys().copied().collect();
     let removals: Vec<Node> = removals.into_values().collect();
     for network in &observed.networks {
         let name = network.name.clone().unwrap_or_default();
@@ -88,6 +52,53 @@ pub fn remove(project: &str, observed: &Observed, volumes: bool) -> Plan {
         notes,
         adopts: BTreeMap::new(),
     }
+}
+
+/// Stops and removes every container, dependents first; the removals by id.
+fn containers<'a>(
+    project: &str,
+    observed: &'a Observed,
+    volumes: bool,
+    graph: &mut Graph,
+) -> BTreeMap<&'a str, Node> {
+    let own = |seen: &Seen<'_>| seen.project() == Some(project);
+    let mut left: Vec<_> = observed.containers.iter().map(Seen).filter(own).collect();
+    let mut removals = BTreeMap::new();
+    let mut before: Vec<Node> = Vec::new();
+    while !left.is_empty() {
+        let needed: BTreeSet<_> = left.iter().flat_map(|seen| needs(*seen)).collect();
+        let is_free = |seen: &Seen<'_>| !needed.contains(seen.service());
+        let (free, rest): (Vec<_>, Vec<_>) = left.iter().copied().partition(is_free);
+        // Labels may name each other in a circle: then all that is left goes at once.
+        let (turn, rest) = if free.is_empty() {
+            (rest, Vec::new())
+        } else {
+            (free, rest)
+        };
+        let mut stops = Vec::new();
+        for seen in turn {
+            let stop = seen.is_running().then(|| {
+                let operation = Operation::StopContainer {
+                    service: seen.service().to_owned(),
+                    container: there(seen),
+                    grace_seconds: None,
+                };
+                graph.add(operation, "the stack is removed", &before)
+            });
+            let operation = Operation::RemoveContainer {
+                service: seen.service().to_owned(),
+                container: there(seen),
+                volumes,
+            };
+            removals.insert(seen.id(), graph.add(operation, "", stop.as_slice()));
+            stops.extend(stop);
+        }
+        if !stops.is_empty() {
+            before = stops;
+        }
+        left = rest;
+    }
+    removals
 }
 
 /// The services that a container says it depends on, without its own.

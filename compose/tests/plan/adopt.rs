@@ -92,7 +92,11 @@ fn what_differs_of_another_tools_container_is_named_and_it_alone_is_made_anew() 
     config.env.as_mut().unwrap().push("LEVEL=9".to_owned());
     let plan = world.deploy(&stack);
     assert_eq!(plan.steps[0].why, "environment.LEVEL has changed");
-    assert!(plan.steps.iter().all(|step| step.operation.service() == Some("web")));
+    assert!(
+        plan.steps
+            .iter()
+            .all(|step| step.operation.service() == Some("web"))
+    );
 }
 
 #[test]

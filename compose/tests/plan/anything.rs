@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 
 use compose::{
-    model::{
-        Condition, Dependency, MountKind, NetworkAttachment, Restart, ServiceScope, Stack,
-    },
+    model::{Condition, Dependency, MountKind, NetworkAttachment, Restart, ServiceScope, Stack},
     plan::{Plan, Seen},
 };
 use proptest::{prelude::*, sample::Index};
 
-use crate::world::{
-    World, check, check_order, exit, lines, mount, network, port, service, volume,
-};
+use crate::world::{World, check, check_order, exit, lines, mount, network, port, service, volume};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -36,27 +32,37 @@ struct Drawn {
 fn drawn() -> impl Strategy<Value = Drawn> {
     let needs = prop::collection::vec((any::<Index>(), 0_u8..3, any::<bool>()), 0..3);
     let flags = any::<[bool; 5]>();
-    let port = prop::option::weighted(0.3, 80_u16..83);
-    let shares = prop::option::weighted(0.15, any::<Index>());
-    (0_usize..5, 0_u32..4, 0_u8..3, 0_u8..4, flags, port, shares, needs).prop_map(
-        |(image, replicas, level, mounts, flags, port, shares, needs)| {
-            let [checked, named, back, address, always] = flags;
-            Drawn {
-                image,
-                replicas,
-                level,
-                checked,
-                port,
-                named: named && level == 0,
-                back,
-                address: address && level == 1,
-                mounts,
-                shares,
-                needs,
-                always,
-            }
-        },
+    let port = prop::option::weighted(0.5, 80_u16..83);
+    let shares = prop::option::weighted(0.2, any::<Index>());
+    (
+        0_usize..5,
+        0_u32..4,
+        0_u8..3,
+        0_u8..4,
+        flags,
+        port,
+        shares,
+        needs,
     )
+        .prop_map(
+            |(image, replicas, level, mounts, flags, port, shares, needs)| {
+                let [checked, named, back, address, always] = flags;
+                Drawn {
+                    image,
+                    replicas,
+                    level,
+                    checked,
+                    port,
+                    named: named && level < 2,
+                    back,
+                    address: address && level > 0,
+                    mounts,
+                    shares,
+                    needs,
+                    always,
+                }
+            },
+        )
 }
 
 /// Services in an order in which each may need those before it.
@@ -79,31 +85,32 @@ fn stacks() -> impl Strategy<Value = Stack> {
                 .copied()
                 .filter(|name| stack.services.contains_key(*name))
                 .collect();
-            let service = one(&stack, (name, index), &drawn, &before);
+            let service = one(&stack, index, &drawn, &before);
             stack.services.insert((*name).to_owned(), service);
         }
         stack
     })
 }
 
-fn one(
-    stack: &Stack,
-    (name, index): (&str, usize),
-    drawn: &Drawn,
-    before: &[&str],
-) -> compose::model::Service {
+fn one(stack: &Stack, index: usize, drawn: &Drawn, before: &[&str]) -> compose::model::Service {
     let images = ["web:1", "web:2", "db:1", "job:1", "anon:1"];
     let mut service = service(images[drawn.image]);
     service.replicas = drawn.replicas;
     let level = drawn.level.to_string();
     service.environment = BTreeMap::from([("LEVEL".to_owned(), Some(level))]);
     service.healthcheck = if drawn.checked { check() } else { None };
-    service.restart = if drawn.always { Restart::Always } else { Restart::No };
+    service.restart = if drawn.always {
+        Restart::Always
+    } else {
+        Restart::No
+    };
     if drawn.named && drawn.replicas < 2 {
         service.container_name = Some(format!("named-{}", index % 2));
     }
     if drawn.back {
-        service.networks.insert("back".to_owned(), NetworkAttachment::default());
+        service
+            .networks
+            .insert("back".to_owned(), NetworkAttachment::default());
     }
     if let Some(host) = drawn.port.filter(|_| drawn.replicas < 2) {
         service.ports.push(port(&host.to_string(), 80));
@@ -113,10 +120,14 @@ fn one(
         attachment.ipv4_address = Some(format!("10.0.0.{}", index % 2));
     }
     if drawn.mounts & 1 > 0 {
-        service.mounts.push(mount(MountKind::Volume, Some("state"), "/state"));
+        service
+            .mounts
+            .push(mount(MountKind::Volume, Some("state"), "/state"));
     }
     if drawn.mounts & 2 > 0 {
-        service.mounts.push(mount(MountKind::Volume, None, "/cache"));
+        service
+            .mounts
+            .push(mount(MountKind::Volume, None, "/cache"));
     }
     let up = |name: &&&str| stack.services[**name].replicas > 0;
     if service.image == "job:1" {
@@ -124,20 +135,32 @@ fn one(
         service.healthcheck = None;
         service.ports.clear();
     }
-    let running: Vec<_> = before.iter().filter(up).filter(|n| !ends(stack, n)).collect();
+    let running: Vec<_> = before
+        .iter()
+        .filter(up)
+        .filter(|n| !ends(stack, n))
+        .collect();
     if let (Some(index), false) = (drawn.shares, running.is_empty()) {
         let parent = index.get(&running);
         service.networks.clear();
         service.ports.clear();
         service.network_mode = Some(ServiceScope::Service((**parent).to_string()));
     }
+    needs(stack, drawn, before, &mut service);
+    service
+}
+
+fn needs(stack: &Stack, drawn: &Drawn, before: &[&str], service: &mut compose::model::Service) {
     for (index, condition, restart) in &drawn.needs {
-        if before.is_empty() || name.is_empty() {
+        if before.is_empty() {
             continue;
         }
         let on = *index.get(before);
-        let condition = match (condition, ends(stack, on), stack.services[on].healthcheck.is_some())
-        {
+        let condition = match (
+            condition,
+            ends(stack, on),
+            stack.services[on].healthcheck.is_some(),
+        ) {
             (2, true, _) => Condition::Completed,
             (1, false, true) => Condition::Healthy,
             _ => Condition::Started,
@@ -149,7 +172,6 @@ fn one(
         };
         service.depends_on.insert(on.to_owned(), dependency);
     }
-    service
 }
 
 /// Does it end by itself?
@@ -195,7 +217,11 @@ fn converge(world: &mut World, stack: &Stack) {
         world.apply_all(stack, &plan);
     }
     let plan = world.plan(stack).expect("a plan");
-    assert_eq!(lines(&plan), Vec::<String>::new(), "it does not come to an end");
+    assert_eq!(
+        lines(&plan),
+        Vec::<String>::new(),
+        "it does not come to an end"
+    );
 }
 
 /// Something that people and machines do.
@@ -220,7 +246,9 @@ fn disturb(world: &mut World, kind: u8, which: Index) {
         2 => world.by_hand(&name).name = Some(format!("/mine-{name}")),
         3 => {
             let settings = world.by_hand(&name).network_settings.as_mut();
-            settings.and_then(|settings| settings.networks.as_mut()).map(|all| all.clear());
+            if let Some(networks) = settings.and_then(|all| all.networks.as_mut()) {
+                networks.clear();
+            }
         }
         _ => {
             let state = world.by_hand(&name).state.as_mut().expect("a state");
@@ -233,7 +261,7 @@ fn disturb(world: &mut World, kind: u8, which: Index) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 300,
+        cases: 400,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -6,14 +6,14 @@ use compose::{
 };
 
 use crate::world::{
-    World, check, depends, exit, lines, mount, network, port, service, stack, volume,
+    World, check, depends, exit, lines, mount, network, port, service, stack, task, volume,
 };
 
 #[test]
 fn a_fresh_stack_is_made_in_the_order_of_its_dependencies() {
     let mut db = service("db:1");
     db.healthcheck = check();
-    let mut job = service("job:1");
+    let mut job = task();
     depends(&mut job, "db", Condition::Healthy);
     let mut web = service("web:1");
     depends(&mut web, "job", Condition::Completed);
@@ -21,7 +21,12 @@ fn a_fresh_stack_is_made_in_the_order_of_its_dependencies() {
     let mut world = World::new();
     let plan = world.deploy(&stack);
     let lines = lines(&plan);
-    let at = |line: &str| lines.iter().position(|l| l == line).unwrap_or_else(|| panic!("{line}"));
+    let at = |line: &str| {
+        lines
+            .iter()
+            .position(|l| l == line)
+            .unwrap_or_else(|| panic!("{line}"))
+    };
     assert!(at("create network shop_default") < at("create container shop-db-1"));
     assert!(at("start container shop-db-1") < at("wait until shop-db-1 is healthy"));
     assert!(at("wait until shop-db-1 is healthy") < at("start container shop-job-1"));
@@ -40,16 +45,25 @@ fn what_is_as_it_shall_be_needs_no_operation() {
 #[test]
 fn only_the_service_that_changed_is_made_anew_and_the_plan_says_why() {
     let mut stack = stack([("web", service("web:1")), ("db", service("db:1"))]);
-    depends(stack.services.get_mut("web").unwrap(), "db", Condition::Started);
+    depends(
+        stack.services.get_mut("web").unwrap(),
+        "db",
+        Condition::Started,
+    );
     let mut world = World::new();
     world.deploy(&stack);
     let web = world.container("shop-web-1").id().to_owned();
     let db = stack.services.get_mut("db").unwrap();
-    db.environment.insert("LEVEL".to_owned(), Some("2".to_owned()));
+    db.environment
+        .insert("LEVEL".to_owned(), Some("2".to_owned()));
     let plan = world.deploy(&stack);
     assert_eq!(plan.steps[0].why, "environment.LEVEL has changed");
     assert_eq!(world.container("shop-web-1").id(), web, "a dependent stays");
-    assert!(plan.steps.iter().all(|step| step.operation.service() == Some("db")));
+    assert!(
+        plan.steps
+            .iter()
+            .all(|step| step.operation.service() == Some("db"))
+    );
 }
 
 #[test]
@@ -80,7 +94,9 @@ fn what_only_one_can_have_makes_the_old_container_stop_first() {
     let mut published = service("web:1");
     published.ports.push(port("8080", 80));
     let mut writes = service("web:1");
-    writes.mounts.push(mount(MountKind::Volume, Some("state"), "/state"));
+    writes
+        .mounts
+        .push(mount(MountKind::Volume, Some("state"), "/state"));
     let mut named = service("web:1");
     named.container_name = Some("the-web".to_owned());
     let mut addressed = service("web:1");
@@ -90,17 +106,22 @@ fn what_only_one_can_have_makes_the_old_container_stop_first() {
     host.networks.clear();
     host.network_mode = Some(ServiceScope::Mode("host".to_owned()));
     let anonymous = service("anon:1");
-    for mut changed in [published, writes, named, addressed, host, anonymous] {
-        // It runs for ever: a task would stop first in any case.
-        changed.restart = compose::model::Restart::Always;
+    for changed in [published, writes, named, addressed, host, anonymous] {
         let mut stack = stack([("web", changed)]);
         volume(&mut stack, "state");
         let mut world = World::new();
         world.deploy(&stack);
         stack.services.get_mut("web").unwrap().user = Some("7".to_owned());
         let lines = lines(&world.deploy(&stack));
-        let verbs: Vec<_> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(verbs, ["create", "stop", "remove", "rename", "start"], "{lines:?}");
+        let verbs: Vec<_> = lines
+            .iter()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(
+            verbs,
+            ["create", "stop", "remove", "rename", "start"],
+            "{lines:?}"
+        );
     }
 }
 
@@ -143,10 +164,33 @@ fn services_that_swap_their_container_names_end_with_each_others() {
         service
     };
     let mut world = World::new();
-    world.deploy(&stack([("web", named("web:1", "a")), ("db", named("db:1", "b"))]));
-    world.deploy(&stack([("web", named("web:1", "b")), ("db", named("db:1", "a"))]));
+    world.deploy(&stack([
+        ("web", named("web:1", "a")),
+        ("db", named("db:1", "b")),
+    ]));
+    world.deploy(&stack([
+        ("web", named("web:1", "b")),
+        ("db", named("db:1", "a")),
+    ]));
     assert_eq!(world.container("b").service(), "web");
     assert_eq!(world.container("a").service(), "db");
+}
+
+#[test]
+fn a_name_is_free_for_what_another_service_needs_before_its_holder_is_removed() {
+    let named = || {
+        let mut service = service("web:1");
+        service.container_name = Some("the-one".to_owned());
+        service
+    };
+    let mut side = service("web:1");
+    side.networks.clear();
+    side.network_mode = Some(ServiceScope::Service("main".to_owned()));
+    let mut world = World::new();
+    world.deploy(&stack([("side", named())]));
+    // `side` inherits from the holder, lives with `main`, and `main` needs the holder's name.
+    world.deploy(&stack([("main", named()), ("side", side)]));
+    assert_eq!(world.container("the-one").service(), "main");
 }
 
 #[test]
@@ -171,7 +215,7 @@ fn scaling_keeps_numbers_and_takes_the_highest_away() {
 fn a_task_that_has_ended_well_is_left_and_one_that_failed_runs_again() {
     let mut web = service("web:1");
     depends(&mut web, "job", Condition::Completed);
-    let stack = stack([("web", web), ("job", service("job:1"))]);
+    let stack = stack([("web", web), ("job", task())]);
     let mut world = World::new();
     world.deploy(&stack);
     assert_eq!(world.container("shop-job-1").exit_code(), Some(0));
@@ -179,6 +223,24 @@ fn a_task_that_has_ended_well_is_left_and_one_that_failed_runs_again() {
     let plan = world.deploy(&stack);
     assert_eq!(lines(&plan), ["start container shop-job-1"]);
     assert_eq!(plan.steps[0].why, "it has ended with code 3");
+}
+
+#[test]
+fn what_was_stopped_on_its_way_out_and_stays_after_all_is_started_again() {
+    let first = stack([("worker", task())]);
+    let mut world = World::new();
+    world.deploy(&first);
+    let mut second = first.clone();
+    second.services.get_mut("worker").unwrap().user = Some("7".to_owned());
+    let plan = world.plan(&second).unwrap();
+    let stop =
+        |step: &&compose::plan::Step| matches!(step.operation, Operation::StopContainer { .. });
+    let stop = plan.steps.iter().find(stop).unwrap().id;
+    plan.steps[..=stop]
+        .iter()
+        .for_each(|step| world.apply(&second, step));
+    world.deploy(&first);
+    assert!(world.container("shop-worker-1").is_running());
 }
 
 #[test]
@@ -220,15 +282,23 @@ fn what_lives_in_anothers_namespace_is_made_anew_with_it() {
     world.deploy(&stack);
     let side = world.container("shop-side-1");
     assert_ne!(side.id(), old);
-    let mode = side.0.host_config.as_ref().unwrap().network_mode.clone().unwrap();
-    assert_eq!(mode, format!("container:{}", world.container("shop-db-1").id()));
+    let mode = side
+        .0
+        .host_config
+        .as_ref()
+        .unwrap()
+        .network_mode
+        .clone()
+        .unwrap();
+    assert_eq!(
+        mode,
+        format!("container:{}", world.container("shop-db-1").id())
+    );
 }
 
 #[test]
 fn a_network_that_changed_is_made_anew_and_its_containers_stay() {
-    let mut web = service("web:1");
-    web.restart = compose::model::Restart::Always;
-    let mut stack = stack([("web", web)]);
+    let mut stack = stack([("web", service("web:1"))]);
     let mut world = World::new();
     world.deploy(&stack);
     let web = world.container("shop-web-1").id().to_owned();
@@ -250,13 +320,23 @@ fn a_network_that_changed_is_made_anew_and_its_containers_stay() {
 #[test]
 fn a_network_that_nobody_wants_any_more_is_removed_after_its_containers_have_gone() {
     let mut stack = stack([("web", service("web:1"))]);
-    stack.networks.insert("back".to_owned(), network("shop_back"));
+    stack
+        .networks
+        .insert("back".to_owned(), network("shop_back"));
     let web = stack.services.get_mut("web").unwrap();
-    web.networks.insert("back".to_owned(), compose::model::NetworkAttachment::default());
+    web.networks.insert(
+        "back".to_owned(),
+        compose::model::NetworkAttachment::default(),
+    );
     let mut world = World::new();
     world.deploy(&stack);
     stack.networks.remove("back");
-    stack.services.get_mut("web").unwrap().networks.remove("back");
+    stack
+        .services
+        .get_mut("web")
+        .unwrap()
+        .networks
+        .remove("back");
     let plan = world.deploy(&stack);
     assert!(lines(&plan).contains(&"remove network shop_back".to_owned()));
     assert!(world.engine.observed.network("shop_back").is_none());
@@ -265,16 +345,23 @@ fn a_network_that_nobody_wants_any_more_is_removed_after_its_containers_have_gon
 #[test]
 fn a_volume_whose_definition_changed_stays_and_is_spoken_of() {
     let mut web = service("web:1");
-    web.mounts.push(mount(MountKind::Volume, Some("state"), "/state"));
+    web.mounts
+        .push(mount(MountKind::Volume, Some("state"), "/state"));
     let mut stack = stack([("web", web)]);
     volume(&mut stack, "state");
     let mut world = World::new();
     world.deploy(&stack);
     let state = stack.volumes.get_mut("state").unwrap();
-    state.driver_opts.insert("o".to_owned(), "size=1g".to_owned());
+    state
+        .driver_opts
+        .insert("o".to_owned(), "size=1g".to_owned());
     let plan = world.deploy(&stack);
     assert_eq!(plan.steps, []);
-    assert!(plan.notes[0].contains("shop_state has changed"), "{:?}", plan.notes);
+    assert!(
+        plan.notes[0].contains("shop_state has changed"),
+        "{:?}",
+        plan.notes
+    );
 }
 
 #[test]
@@ -318,14 +405,23 @@ fn another_content_of_a_config_makes_its_service_anew() {
         mode: 0o444,
     });
     let mut stack = stack([("web", web), ("db", service("db:1"))]);
-    let text = |text: &str| Shipped::Text { text: text.to_owned() };
+    let text = |text: &str| Shipped::Text {
+        text: text.to_owned(),
+    };
     stack.files.insert("conf".to_owned(), text("a"));
     let mut world = World::new();
     world.deploy(&stack);
     stack.files.insert("conf".to_owned(), text("b"));
     let plan = world.deploy(&stack);
-    assert_eq!(plan.steps[0].why, "its files, secrets or hooks have changed");
-    assert!(plan.steps.iter().all(|step| step.operation.service() == Some("web")));
+    assert_eq!(
+        plan.steps[0].why,
+        "its files, secrets or hooks have changed"
+    );
+    assert!(
+        plan.steps
+            .iter()
+            .all(|step| step.operation.service() == Some("web"))
+    );
 }
 
 #[test]
@@ -337,8 +433,16 @@ fn what_is_external_and_absent_is_named_before_anything_is_touched() {
     let reasons = World::new().plan(&stack).unwrap_err();
     let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
     assert_eq!(reasons.len(), 2);
-    assert!(reasons.iter().any(|reason| reason.contains("network shop_default")));
-    assert!(reasons.iter().any(|reason| reason.contains("volume shop_state")));
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| reason.contains("network shop_default"))
+    );
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| reason.contains("volume shop_state"))
+    );
 }
 
 #[test]
@@ -359,7 +463,9 @@ fn waiting_for_the_health_of_a_service_without_a_check_is_refused() {
         test: compose::model::HealthTest::Disabled,
         ..compose::model::Healthcheck::default()
     });
-    let reasons = World::new().plan(&stack([("web", web), ("db", db)])).unwrap_err();
+    let reasons = World::new()
+        .plan(&stack([("web", web), ("db", db)]))
+        .unwrap_err();
     assert!(matches!(&reasons[..], [Obstacle::NoCheck { service, .. }] if service == "db"));
 }
 
@@ -369,7 +475,10 @@ fn services_that_need_each_other_are_named() {
     depends(&mut a, "b", Condition::Started);
     depends(&mut b, "a", Condition::Started);
     let reasons = World::new().plan(&stack([("a", a), ("b", b)])).unwrap_err();
-    assert_eq!(reasons[0].to_string(), "services depend on each other in a circle: a, b");
+    assert_eq!(
+        reasons[0].to_string(),
+        "services depend on each other in a circle: a, b"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use bollard_stubs::models::ContainerStateStatusEnum;
 use compose::{
-    model::{Resources, Restart, Stack},
+    model::{Resources, Stack},
     plan::drift,
 };
 
@@ -10,7 +10,6 @@ use crate::world::{World, exit, lines, service, stack};
 
 fn running() -> (World, Stack) {
     let mut web = service("web:1");
-    web.restart = Restart::Always;
     web.resources = Resources {
         memory: Some(64 << 20),
         ..Resources::default()

@@ -6,18 +6,19 @@ use bollard_stubs::models::{ContainerInspectResponse, HealthConfig, NetworkInspe
 use compose::{
     model::{
         Condition, Dependency, HealthTest, Healthcheck, Mount, MountKind, Network,
-        NetworkAttachment, Port, Service, Stack, Volume as StackVolume,
+        NetworkAttachment, Port, Restart, Service, Stack, Volume as StackVolume,
     },
     plan::{
         ImageSeen, Obstacle, Operation, Options, Plan, Seen, Step, labels, plan, simulate::Engine,
     },
 };
 
-/// A service that runs one container on the default network.
+/// A service that runs one container on the default network, for ever.
 pub(crate) fn service(image: &str) -> Service {
     Service {
         image: image.to_owned(),
         replicas: 1,
+        restart: Restart::Always,
         networks: BTreeMap::from([("default".to_owned(), NetworkAttachment::default())]),
         ..Service::default()
     }
@@ -309,4 +310,12 @@ pub(crate) fn as_foreign(container: &mut ContainerInspectResponse) {
     labels
         .expect("labels")
         .retain(|label, _| !label.starts_with(labels::OURS));
+}
+
+/// A service that ends by itself.
+pub(crate) fn task() -> Service {
+    Service {
+        restart: Restart::No,
+        ..service("job:1")
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Build;
+use super::{Build, Early};
 use crate::plan::{
     Obstacle,
     decide::{Fleet, Slot},
@@ -55,8 +55,10 @@ impl<'a> Build<'a> {
             let claims = of(slot);
             for seen in &leavers {
                 let own = slot.olds.iter().any(|old| old.id() == seen.id());
-                if !own && (claims.collide(*seen) || seen.name() == slot.name) {
-                    self.early.insert(seen.id());
+                if !own && seen.name() == slot.name {
+                    self.early.insert(seen.id(), Early::Named);
+                } else if !own && claims.collide(*seen) {
+                    self.early.entry(seen.id()).or_insert(Early::Running);
                 }
             }
             self.taken(slot, &claims, &leaving);
@@ -66,7 +68,9 @@ impl<'a> Build<'a> {
             let shares = service.is_some_and(|s| !super::topology::namespaces(s).is_empty());
             if shares {
                 let olds = slots.iter().flat_map(|slot| slot.olds.iter());
-                self.early.extend(olds.map(|old| old.id()));
+                for old in olds {
+                    self.early.entry(old.id()).or_insert(Early::Running);
+                }
             }
         }
     }
@@ -156,13 +160,10 @@ impl<'a> Build<'a> {
             }
         }
         for (_, name, node) in std::mem::take(&mut self.named) {
-            for seen in leavers.iter().filter(|seen| seen.name() == name) {
-                if let Some(removal) = self.removals.get(seen.id()) {
-                    self.graph.order(*removal, node);
-                }
-            }
-            if let Some(left) = self.left.get(&name) {
-                self.graph.order(*left, node);
+            let holder = leavers.iter().find(|seen| seen.name() == name);
+            let removal = holder.and_then(|seen| self.removals.get(seen.id()));
+            if let Some(free) = self.left.get(&name).or(removal) {
+                self.graph.order(*free, node);
             }
         }
         self.shared_namespaces(fleet);

@@ -31,7 +31,7 @@ impl<'a> Build<'a> {
     }
 
     fn leave(&mut self, seen: Seen<'a>, why: &str, after: &[Node]) {
-        let after = if self.early.contains(seen.id()) {
+        let after = if self.early.contains_key(seen.id()) {
             &[]
         } else {
             after

@@ -103,7 +103,7 @@ impl<'a> Build<'a> {
         };
         let claims = super::claims::of(slot);
         let exclusive = !claims.ports.is_empty() || !claims.addresses.is_empty();
-        let held = self.early.contains(old.id()) || exclusive;
+        let held = self.early.contains_key(old.id()) || exclusive;
         let completed = Condition::Completed;
         let awaited = topology::is_awaited(self.view.stack, slot.service, completed);
         match update.order {

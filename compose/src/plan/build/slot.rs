@@ -50,6 +50,7 @@ impl<'a> Build<'a> {
             last: before,
             starts: true,
             changed: false,
+            rolling,
             why: slot.why.clone(),
         };
         match slot.current {
@@ -62,7 +63,7 @@ impl<'a> Build<'a> {
         };
         match (first, order) {
             (Some(old), Order::StartFirst) => self.start_first(slot, old, &ready, work),
-            (Some(old), Order::StopFirst) => self.stop_first(slot, old, &ready, work, rolling),
+            (Some(old), Order::StopFirst) => self.stop_first(slot, old, &ready, work),
             (None, _) => {
                 self.settle(slot, &ready, &mut work);
                 work.done(false)
@@ -198,18 +199,11 @@ impl<'a> Build<'a> {
         work.done(healthy)
     }
 
-    fn stop_first(
-        &mut self,
-        slot: &Slot<'a>,
-        old: Seen<'a>,
-        ready: &[Node],
-        work: Work,
-        rolling: bool,
-    ) -> Done {
+    fn stop_first(&mut self, slot: &Slot<'a>, old: Seen<'a>, ready: &[Node], work: Work) -> Done {
         let mut work = work;
         let mut after = work.last.clone();
         after.extend(ready);
-        if self.early.contains(old.id()) {
+        if self.early.contains_key(old.id()) {
             after.clear();
         }
         let stop = self.stop(old, "its successor is ready to start", &after);
@@ -218,14 +212,16 @@ impl<'a> Build<'a> {
         work.last = vec![self.remove(old, "", &after)];
         work.changed = true;
         self.settle(slot, ready, &mut work);
-        let healthy = rolling && self.wait_for(slot, &mut work);
+        let healthy = work.rolling && self.wait_for(slot, &mut work);
         work.done(healthy)
     }
 
     /// Its final name, and it runs. One that was stopped on its way out keeps the name that tells
     /// so until it runs.
     fn settle(&mut self, slot: &Slot<'a>, ready: &[Node], work: &mut Work) {
-        let stopped = slot.current.is_some_and(|current| current.exit_code().is_some());
+        let stopped = slot
+            .current
+            .is_some_and(|current| current.exit_code().is_some());
         if stopped {
             self.start(slot, ready, work);
             self.rename(slot, work);
@@ -319,6 +315,8 @@ struct Work {
     starts: bool,
     /// Something is done with it.
     changed: bool,
+    /// Others wait until it is well.
+    rolling: bool,
     /// Why it is started.
     why: String,
 }

@@ -175,19 +175,17 @@ pub fn inherit(
         let same_path = mounts
             .iter_mut()
             .find(|m| m.target.as_deref() == Some(path.as_str()));
+        let is_anonymous =
+            |mount: &Mount| mount.typ == Some(MountType::VOLUME) && mount.source.is_none();
         match same_path {
-            Some(mount) => {
-                if mount.typ == Some(MountType::VOLUME) && mount.source.is_none() {
-                    mount.source = Some(name.clone());
-                }
-            }
+            Some(mount) if is_anonymous(mount) => mount.source = Some(name.clone()),
             None if image_volumes.contains(path) && !bound(path) => mounts.push(Mount {
                 typ: Some(MountType::VOLUME),
                 source: Some(name.clone()),
                 target: Some(path.clone()),
                 ..Mount::default()
             }),
-            None => {}
+            _ => {}
         }
     }
     host.mounts = (!mounts.is_empty()).then_some(mounts);
