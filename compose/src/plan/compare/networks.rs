@@ -34,12 +34,18 @@ fn endpoint(
     (field, network): (&str, &str),
     (wanted, has): (&EndpointSettings, &EndpointSettings),
 ) {
+    let hostname = seen
+        .0
+        .config
+        .as_ref()
+        .and_then(|config| config.hostname.as_ref());
     let aliases = |settings: &EndpointSettings| {
         let all = settings.aliases.iter().flatten().cloned();
-        // The Engine resolves a container's own name and id by itself.
+        // The Engine resolves a container's own name, host name and id by itself.
         let own = |alias: &String| {
             let id = alias.len() >= 12 && seen.id().starts_with(alias.as_str());
-            *alias == spec.name || *alias == seen.name() || id
+            let host = hostname == Some(alias);
+            *alias == spec.name || *alias == seen.name() || id || host
         };
         all.filter(|alias| !own(alias)).collect::<BTreeSet<_>>()
     };
