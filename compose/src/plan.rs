@@ -37,6 +37,9 @@ pub use spec::{Context, Unsupported};
 
 use crate::model::Stack;
 
+/// The most containers that one service may have: with 50 services, 50,000 steps.
+pub const REPLICAS_MAX: u32 = 1_000;
+
 /// What to do, in an order that is right: every step after those it has in
 /// [`Step::after`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

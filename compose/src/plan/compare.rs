@@ -372,7 +372,7 @@ fn prune(value: &Value) -> Value {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Null => String::new(),
+        Value::Null => "(default)".to_owned(),
         other => other.to_string(),
     }
 }

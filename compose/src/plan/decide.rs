@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
-    Obstacle, Options, compare, labels,
+    Obstacle, Options, REPLICAS_MAX, compare, labels,
     observed::{ImageSeen, Observed, Seen},
     spec::{self, ContainerSpec},
     topology,
@@ -98,6 +98,13 @@ pub(super) fn fleet<'a>(
         let Some(service) = view.stack.services.get(*name) else {
             continue;
         };
+        if service.replicas > REPLICAS_MAX {
+            obstacles.push(Obstacle::TooMany {
+                service: (*name).to_owned(),
+                replicas: service.replicas,
+            });
+            continue;
+        }
         let found = spec::unsupported(name, service, view.options.context.api);
         if !found.is_empty() {
             obstacles.extend(found.into_iter().map(Obstacle::from));

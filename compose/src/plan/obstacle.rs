@@ -79,6 +79,13 @@ pub enum Obstacle {
              check: give it one, or wait for `service_started`"
     )]
     NoCheck { service: String, dependent: String },
+    /// More containers of one service than any host should run.
+    #[error(
+        "service {service}: {replicas} containers are more than the {} that are possible: scale \
+             it down",
+        super::REPLICAS_MAX
+    )]
+    TooMany { service: String, replicas: u32 },
     /// An image that may not be pulled is not there.
     #[error(
         "service {service}: image {image} is not on this host, and `pull_policy: never` \

@@ -8,7 +8,9 @@ use compose::{
 };
 use proptest::{prelude::*, sample::Index};
 
-use crate::world::{World, check, check_order, exit, lines, mount, network, port, service, volume};
+use crate::world::{
+    World, as_foreign, check, check_order, exit, lines, mount, network, port, service, volume,
+};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -328,6 +330,26 @@ proptest! {
             world.apply(&second, &plan.steps[*id]);
         }
         converge(&mut world, &first);
+    }
+
+    #[test]
+    fn what_another_tool_runs_is_taken_over_and_can_be_changed(
+        first in stacks(),
+        second in stacks(),
+    ) {
+        let Some(mut world) = running(&first) else { return Ok(()) };
+        world.options.pulled = true;
+        world.options.remove_foreign_orphans = true;
+        let own = |c: &&mut bollard_stubs::models::ContainerInspectResponse| {
+            Seen(c).project() == Some("shop")
+        };
+        world.engine.observed.containers.iter_mut().filter(own).for_each(as_foreign);
+        let plan = world.plan(&first).expect("a plan");
+        prop_assert_eq!(lines(&plan), Vec::<String>::new(), "{:#?}", plan);
+        if let Ok(plan) = world.plan(&second) {
+            world.apply_all(&second, &plan);
+            converge(&mut world, &second);
+        }
     }
 
     #[test]

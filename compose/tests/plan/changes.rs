@@ -455,6 +455,73 @@ fn a_port_that_two_containers_would_publish_is_refused_by_name() {
 }
 
 #[test]
+fn more_containers_than_a_host_should_run_are_refused() {
+    let mut web = service("web:1");
+    web.replicas = u32::MAX;
+    let reasons = World::new().plan(&stack([("web", web)])).unwrap_err();
+    assert!(matches!(&reasons[..], [Obstacle::TooMany { .. }]));
+}
+
+#[test]
+fn an_address_that_two_containers_would_have_is_refused_by_name() {
+    let mut web = service("web:1");
+    let attachment = web.networks.get_mut("default").unwrap();
+    attachment.ipv4_address = Some("10.0.0.9".to_owned());
+    web.replicas = 2;
+    let reasons = World::new().plan(&stack([("web", web)])).unwrap_err();
+    assert!(matches!(&reasons[..], [Obstacle::AddressTwice { .. }]));
+}
+
+#[test]
+fn a_network_of_somebody_else_is_neither_used_nor_changed() {
+    let mut stack = stack([("web", service("web:1"))]);
+    stack.networks.get_mut("default").unwrap().name = "theirs".to_owned();
+    let reasons = World::new().plan(&stack).unwrap_err();
+    assert!(matches!(&reasons[..], [Obstacle::NotOurs { name, .. }] if name == "theirs"));
+}
+
+#[test]
+fn a_network_that_has_to_be_made_anew_and_has_a_stranger_on_it_is_an_obstacle() {
+    let mut stack = stack([("web", service("web:1"))]);
+    let mut world = World::new();
+    world.deploy(&stack);
+    for network in &mut world.engine.observed.networks {
+        let attached = network.containers.get_or_insert_default();
+        let stranger = bollard_stubs::models::EndpointResource::default();
+        attached.insert("stranger".to_owned(), stranger);
+    }
+    assert_eq!(
+        world.plan(&stack).unwrap().steps,
+        [],
+        "as long as nothing changes"
+    );
+    stack.networks.get_mut("default").unwrap().internal = true;
+    let reasons = world.plan(&stack).unwrap_err();
+    assert!(matches!(&reasons[..], [Obstacle::NetworkInUse { .. }]));
+}
+
+#[test]
+fn a_name_of_somebody_elses_container_is_an_obstacle() {
+    let mut web = service("web:1");
+    web.container_name = Some("theirs".to_owned());
+    let reasons = World::new().plan(&stack([("web", web)])).unwrap_err();
+    assert!(matches!(&reasons[..], [Obstacle::NameTaken { .. }]));
+}
+
+#[test]
+fn a_volume_of_another_tool_is_used_and_spoken_of() {
+    let mut web = service("web:1");
+    web.mounts
+        .push(mount(MountKind::Volume, Some("state"), "/state"));
+    let mut stack = stack([("web", web)]);
+    volume(&mut stack, "state");
+    stack.volumes.get_mut("state").unwrap().name = "theirs".to_owned();
+    let plan = World::new().deploy(&stack);
+    assert!(plan.notes[0].contains("volume theirs"), "{:?}", plan.notes);
+    assert!(!lines(&plan).iter().any(|line| line.contains("volume")));
+}
+
+#[test]
 fn waiting_for_the_health_of_a_service_without_a_check_is_refused() {
     let mut web = service("web:1");
     depends(&mut web, "db", Condition::Healthy);

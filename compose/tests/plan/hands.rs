@@ -38,7 +38,7 @@ fn resources_that_were_updated_are_drift() {
     assert_eq!(
         found,
         [
-            "shop-web-1 cpu_shares:  -> 512",
+            "shop-web-1 cpu_shares: (default) -> 512",
             "shop-web-1 mem_limit: 67108864 -> 134217728",
         ]
     );

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use bollard_stubs::models::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 
 use super::{container_name, filled, filled_map};
-use crate::model::{NetworkAttachment, Service, Stack};
+use crate::{
+    model::{NetworkAttachment, Service, Stack},
+    plan::REPLICAS_MAX,
+};
 
 /// The first version of the API that takes more than one network at once.
 const SEVERAL_NETWORKS: (u32, u32) = (1, 44);
@@ -92,7 +95,7 @@ fn links(stack: &Stack, service: &Service, network: &str) -> Option<Vec<String>>
             continue;
         };
         if linked.networks.contains_key(network) {
-            for number in 1..=linked.replicas {
+            for number in 1..=linked.replicas.min(REPLICAS_MAX) {
                 all.push(format!("{}:{alias}", container_name(stack, other, number)));
             }
         }
