@@ -111,7 +111,7 @@ pub(super) fn fleet<'a>(
             continue;
         }
         let there = by_service.remove(name).unwrap_or_default();
-        settle(view, (name, service), there, &mut fleet);
+        settle(view, (name, service), there, (&mut fleet, obstacles));
     }
     fleet
 }
@@ -121,8 +121,15 @@ fn settle<'a>(
     view: View<'a>,
     (name, service): (&'a str, &'a Service),
     there: Vec<Seen<'a>>,
-    fleet: &mut Fleet<'a>,
+    (fleet, obstacles): (&mut Fleet<'a>, &mut Vec<Obstacle>),
 ) {
+    let first = match spec::container(view.stack, name, 1, &view.options.context) {
+        Ok(first) => first,
+        Err(refused) => {
+            obstacles.push(refused.into());
+            return;
+        }
+    };
     let wanted = service.replicas as usize;
     let mut numbers: BTreeMap<u32, Vec<Seen<'a>>> = BTreeMap::new();
     for seen in there {
@@ -133,12 +140,8 @@ fn settle<'a>(
     }
     let mut slots = BTreeMap::new();
     for (number, group) in numbers {
-        match sort(view, (name, service), number, group, fleet) {
-            Ok(slot) => {
-                slots.insert(number, slot);
-            }
-            Err(group) => fleet.excess.extend(group),
-        }
+        let slot = sort(view, (service, &first), (name, number), group, fleet);
+        slots.insert(number, slot);
     }
     while slots.len() > wanted {
         // Those that would have to be made anew first, then the highest numbers.
@@ -161,10 +164,13 @@ fn settle<'a>(
             break;
         }
         if let Entry::Vacant(free) = slots.entry(number) {
-            let Ok(slot) = sort(view, (name, service), number, Vec::new(), fleet) else {
-                break;
-            };
-            free.insert(slot);
+            free.insert(sort(
+                view,
+                (service, &first),
+                (name, number),
+                Vec::new(),
+                fleet,
+            ));
         }
     }
     for slot in slots.values() {
@@ -178,18 +184,16 @@ fn settle<'a>(
     fleet.slots.insert(name, slots.into_values().collect());
 }
 
-/// One slot: which of the containers of this number is as it shall be? The group comes back
-/// where there can be no such container.
+/// One slot: which of the containers of this number is as it shall be? `first` is what is asked
+/// for of the service's first container.
 fn sort<'a>(
     view: View<'a>,
-    (name, service): (&'a str, &'a Service),
-    number: u32,
+    (service, first): (&Service, &ContainerSpec),
+    (name, number): (&'a str, u32),
     group: Vec<Seen<'a>>,
     fleet: &Fleet<'a>,
-) -> Result<Slot<'a>, Vec<Seen<'a>>> {
-    let Ok(spec) = spec::container(view.stack, name, number, &view.options.context) else {
-        return Err(group);
-    };
+) -> Slot<'a> {
+    let spec = first.renumbered(view.stack, name, number);
     let mut good = Vec::new();
     let mut olds = Vec::new();
     let mut why = String::new();
@@ -226,7 +230,7 @@ fn sort<'a>(
             slot.name = older;
         }
     }
-    Ok(slot)
+    slot
 }
 
 /// Why a container has to be replaced, if it has to.

@@ -4,7 +4,7 @@ use super::spec::Unsupported;
 
 /// One reason, for a person: what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "fields are what they are called")]
+#[expect(missing_docs, reason = "fields are what they are called")]
 pub enum Obstacle {
     /// The Engine is too old for an attribute.
     #[error(transparent)]

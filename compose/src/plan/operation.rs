@@ -34,7 +34,7 @@ impl fmt::Display for ContainerRef {
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
-#[allow(missing_docs, reason = "fields are what they are called")]
+#[expect(missing_docs, reason = "fields are what they are called")]
 pub enum Operation {
     /// Pull an image. All pulls come before everything else; after them, what there is has to be
     /// looked at again, and the plan made again with [`Options::pulled`](super::Options::pulled).

@@ -155,6 +155,30 @@ pub fn container(
     })
 }
 
+impl ContainerSpec {
+    /// The same for another container of the service: much cheaper than to make it again.
+    pub(crate) fn renumbered(&self, stack: &Stack, service: &str, number: u32) -> Self {
+        let mut other = self.clone();
+        other.name = container_name(stack, service, number);
+        let networking = other.body.networking_config.as_mut();
+        let in_body = networking.and_then(|config| config.endpoints_config.as_mut());
+        let listed = other.networks.iter_mut().map(|(_, settings)| settings);
+        for settings in listed.chain(in_body.into_iter().flat_map(HashMap::values_mut)) {
+            let own = settings
+                .aliases
+                .as_mut()
+                .and_then(|aliases| aliases.first_mut());
+            if let Some(own) = own {
+                own.clone_from(&other.name);
+            }
+        }
+        if let Some(all) = &mut other.body.labels {
+            all.insert(labels::NUMBER.to_owned(), number.to_string());
+        }
+        other
+    }
+}
+
 /// All of the body that concerns the container alone, without labels.
 fn body(service: &Service) -> ContainerCreateBody {
     let env = service.environment.iter().map(|(name, value)| match value {

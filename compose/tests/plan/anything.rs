@@ -263,7 +263,7 @@ fn disturb(world: &mut World, kind: u8, which: Index) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        cases: 120,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

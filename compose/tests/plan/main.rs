@@ -1,6 +1,6 @@
 //! Plans, carried out on a model of an Engine.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     reason = "what a test has put there itself is there"
 )]

@@ -14,7 +14,7 @@ use compose::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{depends, mount, network, port, service, stack, volume};
+use crate::world::{World, depends, mount, network, port, service, stack, volume};
 
 fn asked(stack: &Stack, context: &Context) -> ContainerSpec {
     spec::container(stack, "web", 1, context).expect("a request")
@@ -144,6 +144,31 @@ fn the_hash_follows_the_fingerprint_of_a_secret_and_never_its_value() {
         [format!("KEY={}", secret::mark("KEY"))],
         "the agent reveals it"
     );
+}
+
+#[test]
+fn what_a_plan_compares_is_what_the_engine_is_asked_for() {
+    let mut web = service("web:1");
+    web.replicas = 2;
+    web.networks.insert(
+        "default".to_owned(),
+        NetworkAttachment {
+            ipv6_address: None,
+            aliases: vec!["www".to_owned()],
+            ..NetworkAttachment::default()
+        },
+    );
+    let stack = stack([("web", web)]);
+    let mut world = World::new();
+    world.deploy(&stack);
+    for number in [1, 2] {
+        let spec = spec::container(&stack, "web", number, &Context::default()).unwrap();
+        let seen = world.container(&format!("shop-web-{number}"));
+        assert_eq!(seen.hash(), Some(spec.hash.as_str()));
+        assert_eq!(seen.number(), number);
+    }
+    let drift = compose::plan::drift(&stack, &world.engine.observed, &world.options);
+    assert_eq!(drift, []);
 }
 
 #[test]
