@@ -8,7 +8,7 @@ mod fixture;
 mod flat;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
@@ -21,7 +21,7 @@ use flat::flat;
 use serde_json::{Value, json};
 
 /// Where the two differ, and why it stays so. What is not here fails the test.
-const DIFFERENCES: &[(&str, &str, &str)] = &[
+const DIFFERENCES: &[Difference] = &[
     (
         "interpolation-nested",
         "services.*.environment",
@@ -96,6 +96,54 @@ struct Tally {
     same: u32,
 }
 
+/// A fixture's name, an attribute, and why the two differ there.
+type Difference = (&'static str, &'static str, &'static str);
+
+/// What came of all comparisons.
+#[derive(Default)]
+struct Comparison {
+    tallies: BTreeMap<String, Tally>,
+    known: Vec<Difference>,
+    wrong: Vec<String>,
+}
+
+impl Comparison {
+    fn add(&mut self, fixture: &str, ours: &Value, answer: &Value) {
+        if !answer["error"].is_null() {
+            let said = &answer["error"];
+            self.wrong
+                .push(format!("{fixture}: docker-compose says {said}"));
+            return;
+        }
+        let (ours, theirs) = (flat(ours), flat(&answer["project"]));
+        let paths: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        for path in paths {
+            let attribute = attribute_of(path);
+            let tally = self.tallies.entry(attribute.clone()).or_default();
+            tally.compared += 1;
+            let (ours, theirs) = (ours.get(path), theirs.get(path));
+            if ours == theirs {
+                tally.same += 1;
+                continue;
+            }
+            let is_known =
+                |(name, at, _): &&Difference| fixture.ends_with(name) && *at == attribute;
+            match DIFFERENCES.iter().find(is_known) {
+                Some(difference) if self.known.contains(difference) => {}
+                Some(difference) => self.known.push(*difference),
+                None => {
+                    let show = |value: Option<&Value>| {
+                        value.map_or_else(|| "nothing".to_owned(), Value::to_string)
+                    };
+                    let (ours, theirs) = (show(ours), show(theirs));
+                    self.wrong
+                        .push(format!("{fixture}: {path}: ours {ours}, theirs {theirs}"));
+                }
+            }
+        }
+    }
+}
+
 /// `services.web.ports` is about `services.*.ports`.
 fn attribute_of(path: &str) -> String {
     let mut steps = path.splitn(3, '.');
@@ -135,66 +183,25 @@ fn attributes_are_what_dockers_own_tool_makes_of_them() {
     let fixtures: Vec<&Fixture> = compared.iter().map(|(fixture, _)| *fixture).collect();
     let answers = ask(&interpreter, &fixtures);
 
-    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    let mut known: Vec<(&str, &str, &str)> = Vec::new();
+    let mut comparison = Comparison::default();
     for ((fixture, ours), answer) in compared.iter().zip(&answers) {
-        if !answer["error"].is_null() {
-            wrong.push(format!(
-                "{}: docker-compose says {}",
-                fixture.name, answer["error"]
-            ));
-            continue;
-        }
-        let (ours, theirs) = (flat(ours), flat(&answer["project"]));
-        let mut paths: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
-        paths.sort();
-        paths.dedup();
-        for path in paths {
-            let attribute = attribute_of(path);
-            let tally = tallies.entry(attribute.clone()).or_default();
-            tally.compared += 1;
-            let (ours, theirs) = (ours.get(path), theirs.get(path));
-            if ours == theirs {
-                tally.same += 1;
-                continue;
-            }
-            let is_known = |(name, at, _): &&(&str, &str, &str)| {
-                fixture.name.ends_with(name) && *at == attribute
-            };
-            match DIFFERENCES.iter().find(is_known) {
-                Some(difference) if known.contains(difference) => {}
-                Some(difference) => known.push(*difference),
-                None => {
-                    let show =
-                        |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
-                    wrong.push(format!(
-                        "{}: {path}: ours {}, theirs {}",
-                        fixture.name,
-                        show(ours),
-                        show(theirs)
-                    ));
-                }
-            }
-        }
+        comparison.add(&fixture.name, ours, answer);
     }
 
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for difference in DIFFERENCES {
-        assert!(
-            known.contains(difference),
-            "{difference:?} is no difference any more"
-        );
-    }
-    document(&report(compared.len(), all.len(), &tallies, &known));
+    assert!(
+        comparison.wrong.is_empty(),
+        "{}",
+        comparison.wrong.join("\n")
+    );
+    let gone = DIFFERENCES
+        .iter()
+        .find(|difference| !comparison.known.contains(difference));
+    assert_eq!(gone, None, "is no difference any more");
+    document(&report(compared.len(), all.len(), &comparison));
 }
 
-fn report(
-    compared: usize,
-    all: usize,
-    tallies: &BTreeMap<String, Tally>,
-    known: &[(&str, &str, &str)],
-) -> String {
+fn report(compared: usize, all: usize, comparison: &Comparison) -> String {
+    let Comparison { tallies, known, .. } = comparison;
     let sum = tallies
         .values()
         .fold((0, 0), |(c, s), tally| (c + tally.compared, s + tally.same));
