@@ -4,6 +4,7 @@
 //! [`Presence`], what listens on the relay's host through [`Exposer`], time and
 //! chance through [`Sources`]: nothing here opens a socket or reads a clock.
 
+mod converger;
 mod environment;
 mod error;
 mod exposure;
@@ -13,9 +14,12 @@ mod hello;
 mod name;
 mod presence;
 mod principal;
+mod release;
 mod source;
+mod stack;
 #[cfg(test)]
 mod tests;
+mod variable;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +39,7 @@ use wire::{
 use zeroize::Zeroizing;
 
 pub use self::{
+    converger::{AskError, Converger, LogRequest, Seen, StackEvent},
     environment::{
         EnvironmentStatus, EnvironmentView, IssuedToken, TagFilter, WatchedEnvironments,
     },
@@ -43,13 +48,20 @@ pub use self::{
     hello::{Admitted, AgentCredential, AgentHello},
     presence::{Drain, Exposer, Exposure, Presence, SessionView},
     principal::Principal,
+    release::{BundleFile, FileDiff, Manifest, ReleaseDiff, ReleaseView, ValueDiff, digest_of},
     source::Sources,
+    stack::{
+        Assigned, DeployOptions, DeployRequest, Deployed, Planned, REMOVED, Source, StackState,
+        StackView, Targets, phase_text,
+    },
+    variable::{NewVariable, RegistryLoginView, Scope, VariableKind, VariableView},
 };
 use crate::{
     credential::{ApiToken, SecretHash},
     id::{CustomerId, ExposureId},
     limits::TOKEN_MEMORY,
     metrics::EnvironmentCounts,
+    seal::Sealer,
     store::{NewApiToken, Store, StoreError},
 };
 
@@ -87,12 +99,16 @@ pub struct Control {
     presence: Arc<dyn Presence>,
     exposer: Arc<dyn Exposer>,
     sources: Arc<dyn Sources>,
+    converger: Arc<dyn Converger>,
+    sealer: Sealer,
     facts: RelayFacts,
     /// Exposures of this process and how they fare.
     exposures: Mutex<BTreeMap<ExposureId, exposure::Opened>>,
     /// Taken for as long as an exposure is opened or closed: one at a time, so that
     /// the store and the open ports cannot come to differ.
     exposing: tokio::sync::Mutex<()>,
+    /// Taken for as long as assignments are compared and written.
+    assigning: tokio::sync::Mutex<()>,
     /// Told once an operator has asked for a drain.
     draining: CancellationToken,
     /// Environments removed since the start: their ids never come back.
@@ -109,6 +125,10 @@ pub struct Parts {
     pub exposer: Arc<dyn Exposer>,
     /// Time and chance.
     pub sources: Arc<dyn Sources>,
+    /// What agents run of stacks.
+    pub converger: Arc<dyn Converger>,
+    /// Seals what is secret at rest.
+    pub sealer: Sealer,
 }
 
 impl Control {
@@ -119,9 +139,12 @@ impl Control {
             presence: parts.presence,
             exposer: parts.exposer,
             sources: parts.sources,
+            converger: parts.converger,
+            sealer: parts.sealer,
             facts,
             exposures: Mutex::default(),
             exposing: tokio::sync::Mutex::default(),
+            assigning: tokio::sync::Mutex::default(),
             draining: CancellationToken::new(),
             removed: Mutex::default(),
         }
@@ -184,6 +207,26 @@ impl Control {
     /// Draws the id of a request that brought none.
     pub fn draw_request_id(&self) -> RequestId {
         RequestId::from_bytes(*self.random())
+    }
+
+    /// Seals a text for its place in the store.
+    fn seal(&self, place: &str, text: &[u8]) -> Result<Vec<u8>, Error> {
+        let sealed = self.sealer.seal(place, *self.random(), text);
+        sealed.map_err(|_| Error::LimitReached {
+            what: "bytes in one sealed text",
+            limit: u64::from(u32::MAX),
+        })
+    }
+
+    /// Opens what was sealed for this place.
+    fn unseal(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let opened = self.sealer.open(place, sealed);
+        opened.map_err(|error| Error::Unsealed { place: error.place })
+    }
+
+    /// A name of a text that gives nothing of it away.
+    fn fingerprint(&self, text: &[u8]) -> String {
+        self.sealer.fingerprint(text)
     }
 
     fn now(&self) -> Timestamp {

@@ -21,6 +21,8 @@ pub const DATA_DIR_DEFAULT: &str = "/var/lib/sternline-relay";
 
 /// The relay's identity: an Ed25519 seed.
 pub const IDENTITY_KEY: &str = "identity.key";
+/// Seals what is secret in the store: 32 bytes.
+pub const SEAL_KEY: &str = "seal.key";
 /// The certificate that vouches for the relay's own one.
 pub const CA_CERTIFICATE: &str = "ca.crt";
 /// Its key.

@@ -14,6 +14,7 @@ pub mod version;
 pub mod credential;
 pub mod data_dir;
 pub mod farewell;
+pub mod seal;
 pub mod store;
 pub mod tls;
 
@@ -25,6 +26,8 @@ pub mod gate;
 pub mod registry;
 
 pub mod expose;
+pub mod stack;
+
 pub mod session;
 
 pub mod listener;

@@ -200,3 +200,83 @@ pub const EXPOSURE_CONNECTIONS_MAX: usize = 1_024;
 /// Pause after a connection could not be accepted: out of files or memory, which
 /// passes.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest name of a stack: it is part of the names of containers, networks and volumes.
+pub const STACK_NAME_CHARS_MAX: usize = 63;
+
+/// Longest note of a release: a paragraph.
+pub const NOTE_CHARS_MAX: usize = 1_000;
+
+/// Files in one release: the loader's bound on folders, twice.
+pub const BUNDLE_FILES_MAX: usize = 4_000;
+
+/// Largest file of a release. It is sealed, and sent, in one piece of memory.
+pub const BLOB_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of all files of all releases of one customer: 64 releases as large as may be.
+pub const BLOBS_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Releases of one stack: three a day for nine years.
+pub const RELEASES_MAX: u64 = 10_000;
+
+/// Releases in one answer.
+pub const RELEASES_SHOWN_MAX: u32 = 200;
+
+/// Assignments in one answer, and those that are looked through for one to go back to.
+pub const HISTORY_SHOWN_MAX: u32 = 200;
+
+/// Variables of one customer, of all levels; all are read for a deployment.
+pub const VARIABLES_MAX: usize = 10_000;
+
+/// Longest value of a variable: a certificate with its chain.
+pub const VARIABLE_BYTES_MAX: usize = 64 * 1024;
+
+/// Logins at registries of one customer.
+pub const REGISTRY_LOGINS_MAX: usize = 100;
+
+/// For how long an agent may be at a deployment unless told otherwise: images of some
+/// gigabytes over a slow line.
+pub const DEPLOY_DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// The longest that may be asked for.
+pub const DEPLOY_DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// For how long a command that was done is remembered by its key.
+pub const COMMAND_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Largest body of a request about stacks: a manifest of [`BUNDLE_FILES_MAX`] files, and the
+/// values of secrets.
+pub const STACK_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// For how long the upload of one file may take: [`BLOB_BYTES_MAX`] at 1 Mbit/s.
+pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Changes of stacks that a slow watcher may be behind before it misses some.
+pub const STACK_EVENTS_MAX: usize = 1_024;
+
+/// Stacks of one environment that are kept in memory.
+pub const STACKS_SEEN_MAX: usize = 256;
+
+/// Largest report of one stack that is kept in memory.
+pub const STACK_REPORT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Assignments that are on their way to one agent at a time.
+pub const DELIVERIES_MAX: usize = 4;
+
+/// For how long an agent may take to answer a request about stacks.
+pub const STACK_REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// For how long one part of a file may take: 4 MiB at 300 kbit/s.
+pub const STACK_PART_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// An agent that says nothing for so long, not even that nothing has changed, is asked anew.
+pub const STACK_SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// The shortest and the longest wait before an agent's stacks are asked for again.
+pub const STACK_RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
+
+/// Lines of output that are read ahead for an operator.
+pub const LOG_LINES_AHEAD: usize = 256;
+
+/// How often a watcher of stacks hears that nothing has changed.
+pub const STACK_WATCH_ALIVE: Duration = Duration::from_secs(15);

@@ -19,6 +19,7 @@ mod live;
 mod process;
 mod service;
 mod session;
+mod stack;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,8 @@ use prometheus::{IntGaugeVec, Registry, Result, TextEncoder};
 
 use self::{
     admission::AdmissionSeries, declare::Declare, fleet::FleetSeries, live::LiveSeries,
-    process::ProcessSeries, service::ServiceSeries, session::SessionSeries, stream::StreamSeries,
+    process::ProcessSeries, service::ServiceSeries, session::SessionSeries, stack::StackSeries,
+    stream::StreamSeries,
 };
 pub use self::{
     environment::{EnvironmentRow, SessionRow, render_environments},
@@ -35,6 +37,7 @@ pub use self::{
     live::{Admissions, Doorway, Reading, SessionSums},
     service::{ExposureGuard, ReloadOutcome},
     session::{Resumed, Role, SessionGuard},
+    stack::{STACK_PHASES, StackSums},
     stream::{Direction, Origin, StreamGuard},
 };
 
@@ -47,6 +50,7 @@ pub struct Metrics {
     live: LiveSeries,
     service: ServiceSeries,
     session: SessionSeries,
+    stack: StackSeries,
     stream: StreamSeries,
 }
 
@@ -90,6 +94,7 @@ impl Metrics {
             live,
             service: ServiceSeries::declare(&declare)?,
             session: SessionSeries::declare(&declare)?,
+            stack: StackSeries::declare(&declare)?,
             stream: StreamSeries::declare(&declare)?,
         })
     }

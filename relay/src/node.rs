@@ -27,7 +27,9 @@ use crate::{
     gate::{Gate, HandshakeRate},
     metrics::{Metrics, Reading},
     registry::Registry,
+    seal::Sealer,
     session::{SessionParts, Sessions},
+    stack::Stacks,
     store::Store,
 };
 
@@ -48,6 +50,8 @@ pub struct NodeParts {
     pub metrics: Arc<Metrics>,
     /// The relay's own key, which agents pin.
     pub identity: KeyPair,
+    /// Seals what is secret in the store.
+    pub sealer: Sealer,
     /// How often the relay has started, as [`control::boot`](crate::control::boot) says.
     pub generation: u64,
     /// Whom to tell when this process was killed.
@@ -82,6 +86,7 @@ pub struct Node {
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     sessions: Arc<Sessions>,
+    stacks: Arc<Stacks>,
 }
 
 impl Node {
@@ -91,6 +96,7 @@ impl Node {
         let gate = Gate::new(world.clone(), metrics.clone(), parts.handshake_rate);
         let registry = Registry::new(world.clone(), metrics.clone(), gate.clone());
         let exposures = Exposures::new(world.clone(), registry.clone(), metrics.clone());
+        let stacks = Stacks::new(world.clone(), registry.clone(), metrics.clone());
         let facts = RelayFacts {
             version: VERSION,
             commit: COMMIT,
@@ -105,12 +111,15 @@ impl Node {
             presence: registry.clone(),
             exposer: exposures.clone(),
             sources: Arc::new(world.clone()),
+            converger: stacks.clone(),
+            sealer: parts.sealer,
         };
         let control = Arc::new(Control::new(below, facts));
         let sessions = Sessions::new(SessionParts {
             world,
             control: control.clone(),
             registry: registry.clone(),
+            stacks: stacks.clone(),
             gate: gate.clone(),
             metrics: metrics.clone(),
             identity: parts.identity,
@@ -128,6 +137,7 @@ impl Node {
             metrics,
             registry,
             sessions,
+            stacks,
         };
         node.watch();
         node
@@ -139,6 +149,7 @@ impl Node {
         let exposures = Arc::downgrade(&self.exposures);
         let control = Arc::downgrade(&self.control);
         let gate = Arc::downgrade(&self.gate);
+        let stacks = Arc::downgrade(&self.stacks);
         self.metrics.at_scrape(move || {
             let mut reading = Reading::default();
             if let Some(registry) = registry.upgrade() {
@@ -149,6 +160,10 @@ impl Node {
             }
             let listening = exposures.upgrade().map(|open| open.listening());
             let waiting = control.upgrade().map(|control| control.waiting_exposures());
+            reading.stacks = stacks
+                .upgrade()
+                .map(|stacks| stacks.sums())
+                .unwrap_or_default();
             reading.exposures_listening = listening.unwrap_or_default() as u64;
             reading.exposures_waiting = waiting.unwrap_or_default() as u64;
             reading
@@ -169,6 +184,11 @@ impl Node {
     /// Who is live.
     pub const fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// What agents run of stacks.
+    pub const fn stacks(&self) -> &Arc<Stacks> {
+        &self.stacks
     }
 
     /// What is done with sessions, such as opening a stream to an environment.

@@ -41,6 +41,7 @@ use crate::{
     log,
     metrics::{Doorway, Metrics},
     node::{Doors, DrainOptions, FAREWELL, Node, NodeParts, Running},
+    seal::Sealer,
     store::{StoreError, sqlite::SqliteStore, timed::TimedStore},
     tls::{ServerTls, TlsError},
 };
@@ -253,6 +254,7 @@ fn open_farewells(data_dir: &DataDir) -> Result<(Arc<Farewells>, Vec<Orphan>), S
 /// What must be there before anything can listen.
 struct Foundation {
     identity: KeyPair,
+    sealer: Sealer,
     store: Arc<SqliteStore>,
     timed: Arc<TimedStore<SqliteStore>>,
     generation: u64,
@@ -267,6 +269,7 @@ impl Foundation {
     ) -> Result<Self, ServeError> {
         // The identity before the store: a store without an identity is a lost one.
         let identity = secret::identity(data_dir, world)?;
+        let sealer = secret::sealer(data_dir, world)?;
         let path = data_dir.file(STORE);
         let failed = |source| ServeError::Store {
             path: path.clone(),
@@ -281,6 +284,7 @@ impl Foundation {
             .map_err(failed)?;
         Ok(Self {
             identity,
+            sealer,
             store,
             timed,
             generation,
@@ -300,6 +304,7 @@ impl Foundation {
             store: self.timed,
             metrics,
             identity: self.identity,
+            sealer: self.sealer,
             generation: self.generation,
             farewells,
             name: config.node.clone(),

@@ -39,6 +39,7 @@ use crate::{
     limits::HANDSHAKES_MAX,
     metrics::{Doorway, Metrics, Resumed, Role},
     registry::{AgentFacts, LiveAgent, Registry},
+    stack::Stacks,
     tasks::Tasks,
 };
 
@@ -67,6 +68,8 @@ pub struct SessionParts {
     pub control: Arc<Control>,
     /// Who is live.
     pub registry: Arc<Registry>,
+    /// What agents run of stacks.
+    pub stacks: Arc<Stacks>,
     /// Who may come in.
     pub gate: Arc<Gate>,
     /// What is counted.
@@ -509,7 +512,13 @@ impl Sessions {
                 if self.parts.asks_figures {
                     session.send_control(figures_request());
                 }
-                let closed = serve_agent(&session, &registration).await;
+                let (stacks, control) = (&self.parts.stacks, &self.parts.control);
+                // Boxed: of most agents it only waits.
+                let attending = Box::pin(stacks.attend(control, agent.environment_id, &session));
+                let closed = tokio::select! {
+                    closed = serve_agent(&session, &registration) => closed,
+                    never = attending => match never {},
+                };
                 info!(
                     environment = agent.environment, agent_id = %agent.agent_id, %epoch,
                     code = %closed.code, reason = closed.reason, "agent offline"

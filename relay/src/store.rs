@@ -25,7 +25,13 @@ use crate::{
 mod contract;
 pub mod memory;
 pub mod sqlite;
+mod stack;
 pub mod timed;
+
+pub use stack::{
+    AssignError, AssignmentRecord, BlobRecord, DoneCommand, KeepError, NewAssignment,
+    OutcomeRecord, RegistryLoginRecord, ReleaseRecord, StackStore, VariableRecord, VariableScope,
+};
 
 /// An environment to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,7 +264,7 @@ pub enum AddExposureError {
 ///
 /// Methods on environments take the customer, so that nobody reaches another's.
 #[async_trait]
-pub trait Store: fmt::Debug + Send + Sync {
+pub trait Store: StackStore + fmt::Debug + Send + Sync {
     /// Counts one more start of the relay and forgets tokens expired before
     /// `forget_before`; returns the start's number, from 1.
     async fn boot(&self, forget_before: Timestamp) -> Result<u64, StoreError>;

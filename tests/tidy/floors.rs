@@ -11,12 +11,13 @@ use serde_json::Value;
 use crate::sources::{self, none, root};
 
 /// Our crates, and which of ours each may import.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("wire", &[]),
+    ("compose", &[]),
     ("netsim-core", &[]),
     ("tunnel", &["wire"]),
-    ("relay", &["tunnel", "wire"]),
-    ("agent", &["tunnel", "wire"]),
+    ("relay", &["compose", "tunnel", "wire"]),
+    ("agent", &["compose", "tunnel", "wire"]),
     (
         "netsim",
         &["agent", "netsim-core", "relay", "tunnel", "wire"],

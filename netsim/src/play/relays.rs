@@ -218,6 +218,7 @@ impl Relays {
             store: self.store.clone(),
             metrics: Arc::new(metrics.expect("a fresh registry has no series yet")),
             identity: KeyPair::from_seed(&self.identity),
+            sealer: Sealer::new(&self.identity).expect("a key of 32 bytes"),
             generation,
             farewells: Farewells::none(),
             name: "relay".to_owned(),

@@ -81,6 +81,13 @@ pub struct TagFilter {
     value: String,
 }
 
+impl TagFilter {
+    /// Whether these tags have it.
+    pub(super) fn selects(&self, tags: &BTreeMap<String, String>) -> bool {
+        tags.get(&self.key) == Some(&self.value)
+    }
+}
+
 impl FromStr for TagFilter {
     type Err = Error;
 
@@ -165,9 +172,8 @@ impl Control {
         filter: Option<&TagFilter>,
     ) -> Result<Vec<EnvironmentView>, Error> {
         let records = self.store.environments(principal.customer()).await?;
-        let selected = |record: &EnvironmentRecord| {
-            filter.is_none_or(|filter| record.tags.get(&filter.key) == Some(&filter.value))
-        };
+        let selected =
+            |record: &EnvironmentRecord| filter.is_none_or(|filter| filter.selects(&record.tags));
         Ok(records
             .into_iter()
             .filter(selected)
@@ -244,6 +250,7 @@ impl Control {
         self.presence
             .close(id, CloseCode::Revoked, "the environment was removed");
         self.stop_exposures_of(id).await;
+        self.converger.forget(id);
         info!(%principal, environment = name, environment_id = %id, "environment removed");
         Ok(())
     }

@@ -3,6 +3,7 @@
 use thiserror::Error;
 use wire::close::{RefusalCode, ResetCode};
 
+use super::AskError;
 use crate::store::StoreError;
 
 /// Why a use case did not happen. The text of a variant is for its asker; what only
@@ -37,6 +38,93 @@ pub enum Error {
     ExposureUnknown {
         /// What was asked for.
         id: String,
+    },
+    /// No such stack for this principal.
+    #[error("there is no stack `{name}`: see `sternline-relay stack status`")]
+    StackUnknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// No such release of the stack.
+    #[error(
+        "there is no release r{release} of `{stack}`: list them with \
+         `sternline-relay stack history {stack}`"
+    )]
+    ReleaseUnknown {
+        /// The stack.
+        stack: String,
+        /// What was asked for.
+        release: u64,
+    },
+    /// The store has a release that this relay does not understand.
+    #[error(
+        "r{release} of `{stack}` was written by another version of the relay: deploy the files \
+         again"
+    )]
+    ReleaseUnreadable {
+        /// The stack.
+        stack: String,
+        /// Which.
+        release: u64,
+    },
+    /// Nothing was ever well there but what shall run now.
+    #[error(
+        "`{stack}` has no earlier release at `{environment}` that was found well: name one with \
+         --to"
+    )]
+    NothingToGoBackTo {
+        /// The stack.
+        stack: String,
+        /// The environment.
+        environment: String,
+    },
+    /// The files are not what they must be.
+    #[error("`{stack}` cannot be deployed as it is: nothing was changed")]
+    Unrenderable {
+        /// The stack.
+        stack: String,
+        /// Each mistake: file, line, attribute, what is wrong, what to do.
+        problems: Vec<String>,
+    },
+    /// No such variable at that level.
+    #[error("there is no variable `{name}` there: see `sternline-relay variable list`")]
+    VariableUnknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// No such login.
+    #[error("there is no login for `{host}`: see `sternline-relay registry list`")]
+    RegistryLoginUnknown {
+        /// What was asked for.
+        host: String,
+    },
+    /// The key of a request was used for another one.
+    #[error("the idempotency key was used for another request: take another key")]
+    KeyReused,
+    /// The agent is not there.
+    #[error("`{environment}` is offline: its agent must be connected for this")]
+    EnvironmentOffline {
+        /// The environment.
+        environment: String,
+    },
+    /// The agent did not do it.
+    #[error("`{environment}`: {reason}")]
+    AgentRefused {
+        /// The environment.
+        environment: String,
+        /// Why, in words.
+        reason: String,
+        /// Each rule or mistake, where there are several.
+        details: Vec<String>,
+    },
+    /// What is sealed in the store does not open.
+    #[error(
+        "{place} cannot be unsealed: put the relay's `seal.key` back as it was, or write the \
+         value again"
+    )]
+    Unsealed {
+        /// What.
+        place: String,
     },
     /// The port could not be opened.
     #[error("the relay cannot listen on {listen}: {reason}")]
@@ -91,11 +179,46 @@ impl Error {
             Self::AgentNotEnrolled { .. } => "agent_not_enrolled",
             Self::ExposureUnknown { .. } => "exposure_unknown",
             Self::ListenFailed { .. } => "listen_failed",
+            Self::StackUnknown { .. } => "stack_unknown",
+            Self::ReleaseUnknown { .. } => "release_unknown",
+            Self::ReleaseUnreadable { .. } => "release_unreadable",
+            Self::NothingToGoBackTo { .. } => "nothing_to_go_back_to",
+            Self::Unrenderable { .. } => "stack_invalid",
+            Self::VariableUnknown { .. } => "variable_unknown",
+            Self::RegistryLoginUnknown { .. } => "registry_login_unknown",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::EnvironmentOffline { .. } => "environment_offline",
+            Self::AgentRefused { .. } => "agent_refused",
+            Self::Unsealed { .. } => "unsealing_failed",
             Self::Invalid { .. } => "invalid_request",
             Self::LimitReached { .. } => "limit_reached",
             Self::Store(StoreError::Busy { .. }) => "store_busy",
             Self::Store(StoreError::Full { .. }) => "store_full",
             Self::Store(_) => "store_failed",
+        }
+    }
+
+    /// Why an agent did not do what it was asked for.
+    pub(super) fn asked(environment: &str, error: AskError) -> Self {
+        let environment = environment.to_owned();
+        let (reason, details) = match error {
+            AskError::Offline => return Self::EnvironmentOffline { environment },
+            AskError::Refused(refused) => (refused.reason, refused.details),
+            AskError::NotServed(reason) | AskError::Broken(reason) => (reason, Vec::new()),
+        };
+        Self::AgentRefused {
+            environment,
+            reason,
+            details,
+        }
+    }
+
+    /// Each of several mistakes, where there are several.
+    pub fn details(&self) -> &[String] {
+        match self {
+            Self::Unrenderable { problems, .. } => problems,
+            Self::AgentRefused { details, .. } => details,
+            _ => &[],
         }
     }
 

@@ -56,6 +56,14 @@ impl Control {
         target: Target,
         listen: SocketAddr,
     ) -> Result<ExposureView, Error> {
+        if target == Target::Stacks {
+            return Err(Error::Invalid {
+                field: "target",
+                reason: "`stacks` is the relay's own way to the agent: use \
+                         `sternline-relay stack`"
+                    .to_owned(),
+            });
+        }
         let environment_id = self.resolve_environment(principal, environment).await?;
         if locked(&self.exposures).len() >= EXPOSURES_MAX {
             return Err(Error::LimitReached {

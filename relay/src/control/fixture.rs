@@ -6,7 +6,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use compose::{
+    exchange::{Assignment, LogLine},
+    plan::Plan,
+};
 use tempfile::TempDir;
+use tokio::sync::{broadcast, mpsc};
 use wire::{
     close::{CloseCode, RefusalCode},
     id::{AgentId, Epoch, InstanceId},
@@ -101,12 +106,89 @@ impl Exposer for Ports {
     }
 }
 
+/// Agents that do as they are told, and tell what a test has them tell.
+pub(crate) struct Agents {
+    pub(crate) told: Mutex<Vec<EnvironmentId>>,
+    pub(crate) seen: Mutex<BTreeMap<(EnvironmentId, String), Seen>>,
+    pub(crate) asked: Mutex<Vec<String>>,
+    pub(crate) events: broadcast::Sender<StackEvent>,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self {
+            told: Mutex::default(),
+            seen: Mutex::default(),
+            asked: Mutex::default(),
+            events: broadcast::Sender::new(16),
+        }
+    }
+}
+
+#[async_trait]
+impl Converger for Agents {
+    fn assigned(&self, environment: EnvironmentId) {
+        locked(&self.told).push(environment);
+    }
+
+    fn forget(&self, environment: EnvironmentId) {
+        locked(&self.seen).retain(|(id, _), _| *id != environment);
+    }
+
+    fn seen(&self, environment: EnvironmentId, stack: &str) -> Seen {
+        let seen = locked(&self.seen);
+        let own = seen.get(&(environment, stack.to_owned()));
+        own.cloned().unwrap_or_default()
+    }
+
+    fn watch(&self) -> broadcast::Receiver<StackEvent> {
+        self.events.subscribe()
+    }
+
+    async fn plan(
+        &self,
+        _environment: EnvironmentId,
+        (_, assignment): (&Principal, &Assignment),
+    ) -> Result<Plan, AskError> {
+        locked(&self.asked).push(format!("plan {:?}", assignment));
+        Err(AskError::Offline)
+    }
+
+    async fn cancel(
+        &self,
+        _environment: EnvironmentId,
+        (principal, stack): (&Principal, &str),
+    ) -> Result<(), AskError> {
+        locked(&self.asked).push(format!("{principal} cancel {stack}"));
+        Ok(())
+    }
+
+    async fn restart(
+        &self,
+        _environment: EnvironmentId,
+        (principal, stack): (&Principal, &str),
+        service: Option<&str>,
+    ) -> Result<(), AskError> {
+        locked(&self.asked).push(format!("{principal} restart {stack} {service:?}"));
+        Ok(())
+    }
+
+    async fn logs(
+        &self,
+        _environment: EnvironmentId,
+        _asked: (&Principal, &LogRequest),
+    ) -> Result<mpsc::Receiver<LogLine>, AskError> {
+        Err(AskError::Offline)
+    }
+}
+
 pub(crate) struct Fixture {
     _dir: TempDir,
     pub(crate) control: Arc<Control>,
     pub(crate) live: Arc<Live>,
     pub(crate) ports: Arc<Ports>,
     pub(crate) sources: Arc<Fixed>,
+    pub(crate) stacks: Arc<Agents>,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) admin: Principal,
     /// The administrator's token in text.
@@ -126,11 +208,14 @@ impl Fixture {
             Arc::new(Ports::default()),
             Arc::new(Fixed::default()),
         );
+        let stacks = Arc::new(Agents::default());
         let parts = Parts {
             store: store.clone(),
             presence: live.clone(),
             exposer: ports.clone(),
             sources: sources.clone(),
+            converger: stacks.clone(),
+            sealer: Sealer::new(&Secret::from_bytes([4; 32])).unwrap(),
         };
         let control = Arc::new(Control::new(parts, facts()));
         let token = ApiToken::from_random(&[1; 32]);
@@ -144,6 +229,7 @@ impl Fixture {
             live,
             ports,
             sources,
+            stacks,
             store,
             admin,
             api_token: token.expose().to_owned(),

@@ -20,6 +20,7 @@ pub(super) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    errors: Vec<String>,
     /// For the log alone.
     inside: Option<String>,
     headers: Vec<(header::HeaderName, HeaderValue)>,
@@ -40,6 +41,9 @@ pub(super) struct ProblemBody {
     code: String,
     /// What happened and what to do about it, for a person.
     detail: String,
+    /// Each of several mistakes, in the order of the files; missing where there is one alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
     /// Find the request in the relay's log by it.
     request_id: String,
 }
@@ -50,6 +54,7 @@ impl Problem {
             status,
             code,
             detail: detail.into(),
+            errors: Vec::new(),
             inside: None,
             headers: Vec::new(),
         }
@@ -100,6 +105,7 @@ impl Problem {
             status: self.status.as_u16(),
             code: code.to_owned(),
             detail: self.detail,
+            errors: self.errors,
             request_id: request_id.to_string(),
         };
         let text = serde_json::to_vec(&body).unwrap_or_default();
@@ -126,19 +132,30 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Error::EnvironmentUnknown { .. } | Error::ExposureUnknown { .. } => {
-                StatusCode::NOT_FOUND
-            }
+            Error::EnvironmentUnknown { .. }
+            | Error::ExposureUnknown { .. }
+            | Error::StackUnknown { .. }
+            | Error::ReleaseUnknown { .. }
+            | Error::VariableUnknown { .. }
+            | Error::RegistryLoginUnknown { .. } => StatusCode::NOT_FOUND,
             Error::AgentNotEnrolled { .. }
             | Error::EnvironmentExists { .. }
             | Error::LimitReached { .. }
-            | Error::ListenFailed { .. } => StatusCode::CONFLICT,
+            | Error::ListenFailed { .. }
+            | Error::ReleaseUnreadable { .. }
+            | Error::NothingToGoBackTo { .. }
+            | Error::KeyReused
+            | Error::EnvironmentOffline { .. }
+            | Error::AgentRefused { .. } => StatusCode::CONFLICT,
+            Error::Unrenderable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Unsealed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Error::Invalid { .. } => StatusCode::BAD_REQUEST,
             Error::Store(StoreError::Busy { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Store(StoreError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             Error::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut problem = Self::new(status, error.code(), error.to_string());
+        problem.errors = error.details().to_vec();
         match error {
             Error::Store(cause) => problem.inside = Some(cause.to_string()),
             Error::Unauthenticated => {

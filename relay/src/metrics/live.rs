@@ -21,6 +21,7 @@ use super::{
     declare::{float_gauges_at_scrape, gauges_at_scrape},
     fleet::Sandbox,
     session::Role,
+    stack::{StackGauges, StackSums},
 };
 
 /// Where connections come in.
@@ -97,6 +98,8 @@ pub struct Reading {
     pub exposures_listening: u64,
     /// Exposures whose port could not be opened, and is tried again.
     pub exposures_waiting: u64,
+    /// What is known of stacks.
+    pub stacks: StackSums,
 }
 
 /// Slots of a door, for as long as it is open.
@@ -122,6 +125,7 @@ struct Inner {
     rate: IntGaugeVec,
     booked: IntGaugeVec,
     window: GaugeVec,
+    stacks: StackGauges,
 }
 
 impl fmt::Debug for LiveSeries {
@@ -207,12 +211,17 @@ impl LiveSeries {
                 "Over how long agents are told to spread where all come back at once.",
                 &[],
             )?,
+            stacks: StackGauges::new()?,
         })))
     }
 
-    fn families(&self) -> [&dyn Collector; 12] {
+    fn families(&self) -> [&dyn Collector; 15] {
         let inner = &*self.0;
+        let [stacks, drifted, overdue] = inner.stacks.families();
         [
+            stacks,
+            drifted,
+            overdue,
             &inner.rate,
             &inner.booked,
             &inner.window,
@@ -268,6 +277,7 @@ impl Inner {
     }
 
     fn fill_reading(&self, reading: &Reading) {
+        self.stacks.fill(&reading.stacks);
         for role in Role::ALL {
             let sums = match role {
                 Role::Agent => &reading.agents,

@@ -29,21 +29,24 @@ pub enum Origin {
     Exposure,
     /// An operator's command: `docker`, or a listener of `forward`.
     Operator,
+    /// The relay itself, for stacks.
+    Relay,
 }
 
 impl Origin {
-    const ALL: [Self; 2] = [Self::Exposure, Self::Operator];
+    const ALL: [Self; 3] = [Self::Exposure, Self::Operator, Self::Relay];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Exposure => "exposure",
             Self::Operator => "operator",
+            Self::Relay => "relay",
         }
     }
 }
 
 /// Kinds of target, as [`Target::kind`](wire::target::Target::kind) has them.
-const KINDS: [&str; 2] = ["docker", "tcp"];
+const KINDS: [&str; 3] = ["docker", "stacks", "tcp"];
 
 /// The two series of one kind of stream.
 #[derive(Debug)]
@@ -74,7 +77,7 @@ impl StreamSeries {
         let totals = declare.counters(
             "streams_opened_total",
             "Streams opened towards agents, by kind of target and by who asked: an \
-             operator's command, or a connection to an exposure.",
+             operator's command, a connection to an exposure, or the relay for stacks.",
             &["target", "origin"],
         )?;
         let open = declare.gauges(

@@ -105,6 +105,7 @@ impl Node {
         });
         let mut upkeep = JoinSet::new();
         upkeep.spawn(keep_gate(self.clone(), accepting.clone()));
+        upkeep.spawn(begin_stacks(self.clone()));
         upkeep.spawn(self.registry.clone().keep_windows(accepting.clone()));
         upkeep.spawn(keep_exposures(self.control.clone(), accepting.clone()));
         Running {
@@ -128,6 +129,11 @@ async fn keep_gate(node: Node, stop: CancellationToken) {
     }
     let registry = Arc::clone(&node.registry);
     node.gate.clone().keep(move || registry.fleet(), stop).await;
+}
+
+/// Has agents asked for their stacks that anything is assigned to.
+async fn begin_stacks(node: Node) {
+    node.stacks.begin(&node.control).await;
 }
 
 /// Opens the stored exposures whose port is not free yet as soon as it is.
@@ -202,6 +208,7 @@ impl Running {
     /// Waits until every task has ended, those that serve peers first.
     async fn finish(&mut self) {
         self.node.exposures.stop_all().await;
+        self.node.stacks.stop_all().await;
         self.node.sessions.tasks().finish().await;
         self.requests.close();
         self.requests.wait().await;

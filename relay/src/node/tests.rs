@@ -203,6 +203,7 @@ impl Site {
             store,
             metrics: Arc::new(metrics),
             identity: KeyPair::from_seed(&Secret::from_bytes([1; 32])),
+            sealer: Sealer::new(&Secret::from_bytes([4; 32])).unwrap(),
             generation,
             farewells: Farewells::none(),
             name: "relay-1".to_owned(),

@@ -1,4 +1,4 @@
-//! The secrets of a first start: identity key and admin token, each in its file.
+//! The secrets of a first start: identity key, seal key and admin token, each in its file.
 
 use data_encoding::BASE64URL_NOPAD;
 use thiserror::Error;
@@ -10,11 +10,15 @@ use zeroize::Zeroizing;
 use crate::{
     control::Sources,
     credential::ApiToken,
-    data_dir::{ADMIN_TOKEN, DataDir, DataDirError, IDENTITY_KEY, STORE},
+    data_dir::{ADMIN_TOKEN, DataDir, DataDirError, IDENTITY_KEY, SEAL_KEY, STORE},
+    seal::{SealError, Sealer},
 };
 
 /// Begins the identity's file.
 const SEED_PREFIX: &str = "ed25519-seed:";
+
+/// Begins the seal key's file.
+const SEAL_PREFIX: &str = "aes-256-gcm-key:";
 
 /// Why a secret cannot be read or made. Says what a person can do, never the secret.
 #[derive(Debug, Error)]
@@ -40,6 +44,18 @@ pub enum SecretError {
         /// Which file.
         path: String,
     },
+    /// The seal key's file does not hold a key.
+    #[error(
+        "`{path}` holds no seal key: put it back from a copy; secrets in the store open with it \
+         alone. To give them up, remove it and write every secret again"
+    )]
+    SealDamaged {
+        /// Which file.
+        path: String,
+    },
+    /// The library of ciphers takes no key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The token's file does not hold one.
     #[error("`{path}` holds no API token: put it back, or remove it to have another one made")]
     TokenDamaged {
@@ -53,7 +69,7 @@ pub(super) fn identity(dir: &DataDir, sources: &dyn Sources) -> Result<KeyPair, 
     let path = || dir.file(IDENTITY_KEY).display().to_string();
     if let Some(content) = dir.read(IDENTITY_KEY)? {
         let damaged = || SecretError::IdentityDamaged { path: path() };
-        let seed = read_seed(&content).ok_or_else(damaged)?;
+        let seed = read_key(SEED_PREFIX, &content).ok_or_else(damaged)?;
         return Ok(KeyPair::from_seed(&seed));
     }
     if dir.file(STORE).exists() {
@@ -67,6 +83,24 @@ pub(super) fn identity(dir: &DataDir, sources: &dyn Sources) -> Result<KeyPair, 
     dir.write(IDENTITY_KEY, text.as_bytes())?;
     info!(path = path(), "identity key made");
     Ok(KeyPair::from_seed(&Secret::from_bytes(*seed)))
+}
+
+/// Reads the key that seals secrets in the store, and makes it where there is none.
+pub(super) fn sealer(dir: &DataDir, sources: &dyn Sources) -> Result<Sealer, SecretError> {
+    let path = || dir.file(SEAL_KEY).display().to_string();
+    if let Some(content) = dir.read(SEAL_KEY)? {
+        let damaged = || SecretError::SealDamaged { path: path() };
+        let key = read_key(SEAL_PREFIX, &content).ok_or_else(damaged)?;
+        return Ok(Sealer::new(&key)?);
+    }
+    let key = draw(sources);
+    let text = Zeroizing::new(format!(
+        "{SEAL_PREFIX}{}\n",
+        *Zeroizing::new(BASE64URL_NOPAD.encode(&key[..]))
+    ));
+    dir.write(SEAL_KEY, text.as_bytes())?;
+    info!(path = path(), "seal key made");
+    Ok(Sealer::new(&Secret::from_bytes(*key))?)
 }
 
 /// Reads the first administrator's token, and makes it where there is none.
@@ -84,11 +118,11 @@ pub(super) fn admin_token(dir: &DataDir, sources: &dyn Sources) -> Result<ApiTok
     Ok(token)
 }
 
-fn read_seed(content: &[u8]) -> Option<Secret> {
+fn read_key(prefix: &str, content: &[u8]) -> Option<Secret> {
     let text = std::str::from_utf8(content)
         .ok()?
         .trim()
-        .strip_prefix(SEED_PREFIX)?;
+        .strip_prefix(prefix)?;
     let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(text.as_bytes()).ok()?);
     Secret::from_slice(&bytes)
 }
@@ -158,6 +192,19 @@ mod tests {
             dir.read(ADMIN_TOKEN).unwrap().unwrap().as_slice(),
             b"\xff\xfe"
         );
+    }
+
+    #[test]
+    fn a_seal_key_is_made_once_and_a_damaged_one_is_told() {
+        let (_root, dir) = dir();
+
+        let first = sealer(&dir, &World::real()).unwrap();
+        let second = sealer(&dir, &World::real()).unwrap();
+        dir.write(SEAL_KEY, b"aes-256-gcm-key:AAAA").unwrap();
+        let damaged = sealer(&dir, &World::real());
+
+        assert_eq!(first.fingerprint(b"x"), second.fingerprint(b"x"));
+        assert!(matches!(damaged, Err(SecretError::SealDamaged { .. })));
     }
 
     #[test]

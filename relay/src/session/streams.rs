@@ -1,7 +1,7 @@
 //! Streams of operators: each is joined to one on the environment's session.
 
 use tunnel::{IncomingStream, OpenRequest, Session, Stream, StreamReset};
-use wire::{close::ResetCode, limits::OPEN_BYTES_MAX};
+use wire::{close::ResetCode, limits::OPEN_BYTES_MAX, target::Target};
 
 use super::Sessions;
 use crate::{
@@ -58,6 +58,11 @@ impl Sessions {
             metrics.reset(code);
             StreamReset { code, reason }
         };
+        if request.target == Target::Stacks {
+            let reason =
+                "`stacks` is the relay's own way to the agent: use `sternline-relay stack`";
+            return Err(failed(ResetCode::BadRequest, reason.to_owned()));
+        }
         let reached = self.reach(principal, &request.environment).await;
         let session = reached.map_err(|(code, reason)| failed(code, reason))?;
         let (kind, started) = (request.target.kind(), self.parts.world.clock.now());

@@ -5,6 +5,8 @@
 //! against this store as against any other; a relay that is started again in the same
 //! process over the same store finds what its predecessor wrote.
 
+mod stack;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -47,6 +49,7 @@ struct Tables {
     tokens: BTreeMap<HashBytes, Token>,
     api_tokens: BTreeMap<HashBytes, ApiTokenRecord>,
     exposures: BTreeMap<ExposureId, ExposureRecord>,
+    stacks: stack::StackTables,
 }
 
 #[derive(Debug)]
@@ -164,6 +167,7 @@ impl Tables {
         self.tokens.retain(|_, token| token.environment != id);
         self.exposures
             .retain(|_, exposure| exposure.environment_id != id);
+        self.stacks.forget(id);
         true
     }
 

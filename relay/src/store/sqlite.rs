@@ -9,7 +9,10 @@ mod agent;
 mod environment;
 mod error;
 mod exposure;
+mod stack;
+mod stack_store;
 mod starts;
+mod variable;
 
 use std::{
     fs::OpenOptions,
@@ -44,7 +47,7 @@ use crate::{
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Statements that one connection keeps prepared: above the number of different ones.
-const STATEMENTS_CACHED: usize = 64;
+const STATEMENTS_CACHED: usize = 96;
 
 /// Pages that each connection keeps beside the system's own cache, from which they come
 /// in microseconds: SQLite's default of 2,000 KiB would be half of an idle relay.

@@ -1,5 +1,7 @@
 //! The store with a stop-watch: how long each operation took, and why it failed.
 
+mod stack;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;

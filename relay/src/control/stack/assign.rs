@@ -1,0 +1,154 @@
+//! Writing assignments: what is the same already is left as it is.
+
+use tracing::info;
+
+use super::{Content, Control, Deployed, Error, Placement, Principal, deploy::assigned};
+use crate::{
+    control::{stack::status::is_in_vain, variable::VariableTable},
+    store::{AssignError, AssignmentRecord, DoneCommand, NewAssignment, VariableRecord},
+};
+
+/// What goes with assignments: variables, the asker's key with what was asked, the deadline.
+pub(super) type Command = (Vec<VariableRecord>, Option<(String, String)>, u32);
+
+/// Where an assignment's content is sealed for.
+pub(super) fn place_of(stack: &str, fingerprint: &str) -> String {
+    format!("assignment:{stack}:{fingerprint}")
+}
+
+impl Control {
+    /// Writes what is not the same already, and tells the agents.
+    pub(super) async fn place(
+        &self,
+        principal: &Principal,
+        mut deployed: Deployed,
+        placements: Vec<Placement>,
+        (variables, key, deadline_seconds): Command,
+    ) -> Result<Deployed, Error> {
+        // One at a time: two must not both find that nothing is there.
+        let _turn = self.assigning.lock().await;
+        let stack = deployed.stack.clone();
+        let (mut new, mut places) = (Vec::new(), Vec::new());
+        for placement in placements {
+            let fingerprint = self.content_fingerprint(&placement.content)?;
+            let newest = self.newest_of(&placement, &stack).await?;
+            let is_same = |had: &AssignmentRecord| {
+                had.fingerprint == fingerprint
+                    && !placement.content.force_recreate
+                    && !had.outcome.as_ref().is_some_and(is_in_vain)
+            };
+            if let Some(same) = newest.filter(is_same) {
+                let same = assigned(&placement.environment, &same, false);
+                deployed.assignments.push(same);
+                continue;
+            }
+            let text = zeroize::Zeroizing::new(content_text(&placement.content)?);
+            let seen = self.converger.seen(placement.environment.id, &stack);
+            new.push(NewAssignment {
+                environment: placement.environment.id,
+                stack: stack.clone(),
+                above: seen.report.map_or(0, |report| report.assignment),
+                release: placement.release,
+                sealed: self.seal(&place_of(&stack, &fingerprint), text.as_bytes())?,
+                fingerprint,
+                author: principal.name().to_owned(),
+                created_at: self.now(),
+                deadline_seconds,
+            });
+            places.push(placement.environment);
+        }
+        // The answer is written with what it says; numbers are known beforehand, since
+        // nobody else assigns meanwhile.
+        let mut answer = deployed.clone();
+        for (place, one) in places.iter().zip(&new) {
+            let history = self.store.assignment_history(place.id, &stack, 1).await?;
+            let last = history.first().map_or(0, |newest| newest.number);
+            let number = last.max(one.above) + 1;
+            answer
+                .assignments
+                .push(assigned(place, &expected(one, number), true));
+        }
+        answer
+            .assignments
+            .sort_by(|a, b| a.environment.cmp(&b.environment));
+        let done = key.map(|(key, fingerprint)| DoneCommand {
+            customer: principal.customer().clone(),
+            key,
+            fingerprint,
+            answer: serde_json::to_string(&answer).unwrap_or_default(),
+            done_at: self.now(),
+        });
+        let written = self.store.assign(variables, new, done).await;
+        let written = written.map_err(|e| match e {
+            AssignError::EnvironmentUnknown => Error::EnvironmentUnknown {
+                name: places
+                    .iter()
+                    .map(|one| one.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            },
+            AssignError::Store(e) => e.into(),
+        })?;
+        for (place, record) in places.iter().zip(&written) {
+            info!(
+                %principal, stack, environment = place.name, number = record.number,
+                release = record.release, "assigned"
+            );
+            self.converger.assigned(record.environment);
+        }
+        Ok(answer)
+    }
+
+    async fn newest_of(
+        &self,
+        placement: &Placement,
+        stack: &str,
+    ) -> Result<Option<AssignmentRecord>, Error> {
+        let id = placement.environment.id;
+        let history = self.store.assignment_history(id, stack, 1).await?;
+        Ok(history.into_iter().next())
+    }
+
+    /// Equal for equal content. What was learnt of images is left out: it is the same stack
+    /// before and after.
+    fn content_fingerprint(&self, content: &Content) -> Result<String, Error> {
+        let unpinned = (
+            &content.desired,
+            &content.secrets,
+            content.remove_foreign_orphans,
+        );
+        let text = serde_json::to_string(&unpinned).map_err(unwritable)?;
+        Ok(self.fingerprint(zeroize::Zeroizing::new(text).as_bytes()))
+    }
+}
+
+fn content_text(content: &Content) -> Result<String, Error> {
+    serde_json::to_string(content).map_err(unwritable)
+}
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::Invalid {
+        field: "stack",
+        reason: error.to_string(),
+    }
+}
+
+fn expected(new: &NewAssignment, number: u64) -> AssignmentRecord {
+    AssignmentRecord {
+        environment: new.environment,
+        stack: new.stack.clone(),
+        number,
+        release: new.release,
+        fingerprint: new.fingerprint.clone(),
+        author: new.author.clone(),
+        created_at: new.created_at,
+        deadline_seconds: new.deadline_seconds,
+        outcome: None,
+    }
+}
+
+impl std::fmt::Debug for VariableTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("VariableTable(****)")
+    }
+}
