@@ -12,6 +12,11 @@ mod exposure;
 mod health;
 mod problem;
 mod relay;
+mod release;
+mod stack;
+mod stack_answer;
+mod stack_stream;
+mod variable;
 
 use std::{
     convert::Infallible,
@@ -41,7 +46,7 @@ pub use self::health::{Health, Phase, router as health_router, serve as serve_he
 use self::{auth::Bucket, problem::Problem};
 use crate::{
     control::{Control, Error},
-    limits::{BODY_BYTES_MAX, REQUEST_TIMEOUT},
+    limits::{BODY_BYTES_MAX, REQUEST_TIMEOUT, UPLOAD_TIMEOUT},
     metrics::Metrics,
 };
 
@@ -88,7 +93,7 @@ impl ApiState {
 #[openapi(
     info(
         title = "Sternline relay",
-        description = "Environments, their agents, and ports that lead to them. \
+        description = "Environments, their agents, ports that lead to them, and stacks. \
             Every error is `application/problem+json` with a stable `code`."
     ),
     security(("api_token" = [])),
@@ -116,6 +121,24 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(environment::release))
         .routes(routes!(exposure::list, exposure::add))
         .routes(routes!(exposure::remove))
+        .routes(routes!(stack::list))
+        .routes(routes!(stack_stream::watch))
+        .routes(routes!(stack::deploy))
+        .routes(routes!(stack::plan))
+        .routes(routes!(stack::rollback))
+        .routes(routes!(stack::remove))
+        .routes(routes!(stack::cancel))
+        .routes(routes!(stack::restart))
+        .routes(routes!(stack_stream::logs))
+        .routes(routes!(release::list))
+        .routes(routes!(release::show))
+        .routes(routes!(release::diff))
+        .routes(routes!(release::missing))
+        .routes(routes!(release::put_blob))
+        .routes(routes!(variable::list))
+        .routes(routes!(variable::put, variable::remove))
+        .routes(routes!(variable::list_registries))
+        .routes(routes!(variable::put_registry, variable::remove_registry))
         .routes(routes!(relay::document))
 }
 
@@ -171,7 +194,11 @@ async fn frame(
     let request_id = request_id(&request, &state.control);
     let method = request.method().clone();
     let span = info_span!("request", %request_id);
-    let handled = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).instrument(span.clone());
+    let limit = match request.uri().path().starts_with("/api/v1/blobs/sha256:") {
+        true => UPLOAD_TIMEOUT,
+        false => REQUEST_TIMEOUT,
+    };
+    let handled = tokio::time::timeout(limit, next.run(request)).instrument(span.clone());
     let mut response = handled
         .await
         .unwrap_or_else(|_| Problem::timeout().into_response());

@@ -84,6 +84,7 @@ impl Stacks {
     /// Ends streams of output, and waits until they have ended.
     pub async fn stop_all(&self) {
         self.stop.cancel();
+        self.board.close();
         self.tasks.close();
         self.tasks.wait().await;
     }

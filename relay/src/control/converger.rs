@@ -35,6 +35,8 @@ pub enum StackEvent {
     Environment(EnvironmentId),
     /// What is going on, in numbers.
     Progress(EnvironmentId, Arc<Progress>),
+    /// Nothing more will be told: the relay stops.
+    Closing,
 }
 
 /// Which lines of output are asked for.

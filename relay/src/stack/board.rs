@@ -92,6 +92,11 @@ impl Board {
         self.events.subscribe()
     }
 
+    /// Tells who watches that nothing more comes.
+    pub(super) fn close(&self) {
+        self.tell(StackEvent::Closing);
+    }
+
     pub(super) fn begin(&self, assigned: &[EnvironmentId]) {
         let mut places = self.places();
         for environment in assigned {
