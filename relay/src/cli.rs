@@ -36,7 +36,9 @@ pub mod local_listener;
 pub mod name;
 pub mod operator;
 pub mod output;
+pub mod stack;
 pub mod table;
+pub mod variable;
 
 /// Options that every operator's command takes.
 #[derive(Debug, Clone, Args)]
@@ -114,6 +116,30 @@ pub enum Command {
     /// its deadline (`drain.timeout`). Whatever supervises it starts it again, if it is to.
     #[command(after_long_help = failure::EXIT_CODES_HELP)]
     Drain,
+    /// Deploy Compose stacks to environments, and see how they fare
+    ///
+    ///   sternline-relay stack deploy shop --env berlin -f compose.yml --wait
+    ///   sternline-relay stack status
+    #[command(after_long_help = failure::EXIT_CODES_HELP, verbatim_doc_comment)]
+    Stack {
+        /// What to do.
+        #[command(subcommand)]
+        command: stack::StackCommand,
+    },
+    /// Set and list the variables of Compose files
+    #[command(after_long_help = failure::EXIT_CODES_HELP)]
+    Variable {
+        /// What to do.
+        #[command(subcommand)]
+        command: variable::VariableCommand,
+    },
+    /// Keep logins at registries of images
+    #[command(after_long_help = failure::EXIT_CODES_HELP)]
+    Registry {
+        /// What to do.
+        #[command(subcommand)]
+        command: variable::RegistryCommand,
+    },
     /// Ask the relay on this host whether it takes sessions
     ///
     /// Prints nothing where it does. Needs no API token; for a container's health check:
@@ -166,6 +192,11 @@ async fn dispatch(command: Command, global: &Global, format: Format) -> Result<E
         Command::Env { command } => env::run(command, &client()?, format).await?,
         Command::Expose(args) => expose::expose(args, &client()?, format).await?,
         Command::Health => unreachable!("done above, without an API token"),
+        Command::Stack { command } => return stack::run(command, &client()?, format).await,
+        Command::Variable { command } => variable::run(command, &client()?, format).await?,
+        Command::Registry { command } => {
+            variable::run_registry(command, &client()?, format).await?;
+        }
         Command::Unexpose(args) => expose::unexpose(args, &client()?, format).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,8 @@
 //! Answers stay JSON values, so that `--json` shows a script all that the relay
 //! said, whatever its version; [`api`](super::api) reads from them what people see.
 
+mod lines;
+
 use std::{error::Error as _, fmt, time::Duration};
 
 use reqwest::{Method, StatusCode, Url, redirect};
@@ -20,6 +22,8 @@ use super::{
     failure::{Exit, Failure},
     human, output,
 };
+
+pub use lines::Lines;
 
 /// From the first address to the finished TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,6 +64,7 @@ struct Problem {
     title: Option<String>,
     code: Option<String>,
     detail: Option<String>,
+    errors: Vec<String>,
     request_id: Option<String>,
 }
 
@@ -233,6 +238,11 @@ impl Client {
             || format!("the relay answered {status}"),
             |text| human::printable(&text),
         );
+        let mistakes = problem.errors.iter().map(|text| human::printable(text));
+        let message = std::iter::once(message)
+            .chain(mistakes.map(|mistake| format!("  {mistake}")))
+            .collect::<Vec<_>>()
+            .join("\n");
         let printable = |text: Option<String>| text.map(|text| human::printable(&text));
         Failure::new(exit_of(status), message)
             .answered(printable(problem.code), printable(problem.request_id))

@@ -36,9 +36,10 @@ pub enum Exit {
 pub const EXIT_CODES_HELP: &str = "\
 Exit codes:
     0  done
-    1  the relay declined: the name is taken, or the state does not allow it
+    1  the relay declined: the name is taken, or the state does not allow it; or what was
+       waited for did not come out well
    64  the command line is wrong
-   66  no such environment or exposure
+   66  no such environment, exposure, stack, release or variable
    69  the relay cannot be reached, or takes nothing at the moment
    70  the relay failed, or this program did
    73  the local socket or port cannot be opened

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use crate::limits::NAME_CHARS_MAX;
+use crate::limits::{NAME_CHARS_MAX, STACK_NAME_CHARS_MAX};
 
 /// The name of an environment, as the relay takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,50 @@ impl FromStr for EnvironmentName {
 }
 
 impl fmt::Display for EnvironmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a stack, as the relay takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackName(String);
+
+/// A name that no stack can have.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "`{0}` is no name of a stack: use 1 to {STACK_NAME_CHARS_MAX} of a-z, 0-9, `-` and `_`, \
+     first a letter or digit"
+)]
+pub struct ParseStackNameError(String);
+
+impl StackName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for StackName {
+    type Err = ParseStackNameError;
+
+    fn from_str(text: &str) -> Result<Self, ParseStackNameError> {
+        let is_outer = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = text.as_bytes();
+        let fits = bytes.len() <= STACK_NAME_CHARS_MAX
+            && bytes.first().is_some_and(is_outer)
+            && bytes
+                .iter()
+                .all(|byte| is_outer(byte) || b"-_".contains(byte));
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ParseStackNameError(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for StackName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
