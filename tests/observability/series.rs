@@ -46,7 +46,7 @@ async fn shown(site: &Site) -> BTreeMap<String, Family> {
 }
 
 /// What nothing here brings about, and where else it is tested.
-const ELSEWHERE: [(&str, &str); 18] = [
+const ELSEWHERE: [(&str, &str); 24] = [
     (
         "sternline_environment_agent_docker_up",
         "relay::metrics::environment",
@@ -82,6 +82,15 @@ const ELSEWHERE: [(&str, &str); 18] = [
     ("sternline_relay_sessions_stalled", "relay::metrics"),
     ("sternline_relay_sessions_waiting", "relay::registry"),
     ("sternline_relay_sessions_waiting_bytes", "relay::registry"),
+    (
+        "sternline_relay_stack_deployment_duration_seconds",
+        "relay::metrics",
+    ),
+    ("sternline_relay_stack_deployments_total", "relay::metrics"),
+    ("sternline_relay_stack_troubles_total", "relay::metrics"),
+    ("sternline_relay_stacks", "relay::metrics"),
+    ("sternline_relay_stacks_drifted", "relay::metrics"),
+    ("sternline_relay_stacks_overdue", "relay::metrics"),
     ("sternline_relay_store_failures_total", "tests::it::disk"),
 ];
 

@@ -20,6 +20,8 @@ mod converge;
 mod deploy;
 mod render;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use self::status::{REMOVED, StackState, StackView, phase_text};
 use super::{Control, Error, Principal, release::Manifest, variable::SecretValues};

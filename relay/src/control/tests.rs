@@ -267,6 +267,8 @@ async fn stored_exposures_open_at_the_next_start_as_soon_as_their_port_is_free()
         presence: fixture.live.clone(),
         exposer: ports.clone(),
         sources: fixture.sources.clone(),
+        converger: fixture.stacks.clone(),
+        sealer: Sealer::new(&Secret::from_bytes([4; 32])).unwrap(),
     };
     let second = Control::new(parts, facts());
 

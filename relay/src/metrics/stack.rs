@@ -86,6 +86,10 @@ impl StackSeries {
             )?,
         };
         begin(&series.deployments, OUTCOMES);
+        for outcome in OUTCOMES {
+            // There from the start, as the others are.
+            series.durations.with_label_values(&[outcome]);
+        }
         begin(&series.troubles, TROUBLES);
         Ok(series)
     }

@@ -162,3 +162,30 @@ fn every_family_has_help_and_a_series_once_touched() {
         assert!(!family.get_metric().is_empty(), "{name} has no series");
     }
 }
+
+#[test]
+fn a_deployment_counts_by_its_outcome_and_stacks_by_their_phase() {
+    let (registry, metrics) = metrics();
+    let committed = STACK_PHASES.iter().position(|phase| *phase == "committed");
+    metrics.at_scrape(move || {
+        let mut reading = Reading::default();
+        reading.stacks.phases[committed.unwrap()] = 3;
+        reading.stacks.drifted = 2;
+        reading.stacks.overdue = 1;
+        reading
+    });
+
+    metrics.deployment_settled("reverted", Some(Duration::from_secs(1)));
+    metrics.stack_trouble("refused");
+
+    for line in [
+        "sternline_relay_stack_deployments_total{outcome=\"reverted\"} 1",
+        "sternline_relay_stack_deployment_duration_seconds_count{outcome=\"reverted\"} 1",
+        "sternline_relay_stack_troubles_total{cause=\"refused\"} 1",
+        "sternline_relay_stacks{phase=\"committed\"} 3",
+        "sternline_relay_stacks_drifted 2",
+        "sternline_relay_stacks_overdue 1",
+    ] {
+        assert!(shows(&registry, line), "{line}");
+    }
+}

@@ -44,6 +44,7 @@ use crate::{
 };
 
 mod intercepted;
+mod stacks;
 
 const TUNNEL_PORT: u16 = 8000;
 const HTTPS_PORT: u16 = 443;
@@ -240,7 +241,21 @@ impl Site {
                 .control()
                 .add_environment(&self.principal, environment, BTreeMap::new());
         let (_, token) = added.await.unwrap();
-        let token: EnrolToken = token.text.parse().unwrap();
+        self.join(&token.text, transports).await
+    }
+
+    /// Has an agent enrol for an environment that there is.
+    async fn enrol_again(&self, environment: &str) -> Dialled {
+        let issued = self
+            .node
+            .control()
+            .issue_token(&self.principal, environment);
+        self.join(&issued.await.unwrap().text, TransportChoice::Auto)
+            .await
+    }
+
+    async fn join(&self, token: &str, transports: TransportChoice) -> Dialled {
+        let token: EnrolToken = token.parse().unwrap();
         let trust = Trust::Identity(token.relay_identity);
         let who = ("test/0".to_owned(), InstanceId::from_bytes([3; 16]));
         let options = DialOptions {

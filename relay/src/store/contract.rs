@@ -3,6 +3,8 @@
 //! A store joins with `contract::suite!(make)`, where `make().await` gives a guard
 //! that keeps the store's place alive, and the store.
 
+mod stack;
+
 use std::collections::BTreeMap;
 
 use futures_util::FutureExt as _;
@@ -49,6 +51,15 @@ macro_rules! suite {
             puts_an_api_token_in_place_of_one_of_its_name,
             keeps_exposures_with_their_environment,
             adds_no_exposure_to_an_environment_that_is_gone,
+            keeps_a_blob_once_and_no_more_than_its_bound,
+            makes_one_release_of_one_content,
+            keeps_the_first_pin_of_an_image,
+            counts_assignments_up_and_keeps_the_content_of_the_newest,
+            assigns_everything_or_nothing,
+            settles_an_assignment_once_for_each_outcome,
+            keeps_a_variable_at_each_level,
+            keeps_one_login_for_a_registry,
+            forgets_what_hangs_on_an_environment_that_is_removed,
         );
     };
     ($make:path: $($name:ident,)+) => {$(
@@ -60,6 +71,7 @@ macro_rules! suite {
         }
     )+};
 }
+pub(super) use stack::*;
 pub(super) use suite;
 
 fn at(second: i64) -> Timestamp {
