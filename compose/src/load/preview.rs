@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::secret;
 use crate::model::{Network, Shipped, Stack, Volume};
 
 /// The stack as YAML.
@@ -16,7 +17,7 @@ pub fn preview(stack: &Stack) -> String {
     yaml::write(&compose(stack))
 }
 
-/// The stack as a Compose file in JSON. Marks of secrets are in it as they are in the model.
+/// The stack as a Compose file in JSON, with secrets masked.
 #[must_use]
 pub fn compose(stack: &Stack) -> Value {
     let mut top = Map::new();
@@ -45,7 +46,20 @@ pub fn compose(stack: &Stack) -> Value {
         Some((path.to_owned(), content(file)))
     });
     put(&mut top, "x-files", Value::Object(shipped.collect()));
-    Value::Object(top)
+    masked(Value::Object(top))
+}
+
+/// `****NAME****` in place of each secret.
+fn masked(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(secret::mask(&text)),
+        Value::Array(items) => items.into_iter().map(masked).collect(),
+        Value::Object(entries) => {
+            let entries = entries.into_iter();
+            Value::Object(entries.map(|(key, inner)| (key, masked(inner))).collect())
+        }
+        other => other,
+    }
 }
 
 fn each<T>(all: &BTreeMap<String, T>, one: fn(&T) -> Value) -> Value {

@@ -83,14 +83,14 @@ impl Problem {
 impl fmt::Display for Problem {
     /// `compose.yml:12:5: services.web.ports[0]: what is wrong. What to do`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        let mut text = format!("{}: ", self.place);
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            text.push_str(&format!("{}: ", self.path));
         }
-        f.write_str(&super::secret::mask(&self.message))?;
+        text.push_str(&self.message);
         if !self.help.is_empty() {
-            write!(f, ". {}", self.help)?;
+            text.push_str(&format!(". {}", self.help));
         }
-        Ok(())
+        f.write_str(&super::secret::mask(&text))
     }
 }

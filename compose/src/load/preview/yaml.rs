@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::super::{node, secret};
+use super::super::node;
 
-/// A document, with secrets masked.
+/// A document.
 pub(super) fn write(value: &Value) -> String {
     let mut out = String::new();
     node_at(value, 0, &mut out);
@@ -78,15 +78,14 @@ fn scalar(value: &Value, out: &mut String) {
 
 /// Plain where it cannot be taken for anything else, by YAML 1.1 either.
 fn text(string: &str) -> String {
-    let masked = secret::mask(string);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
-    let begins = masked.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_');
+    let begins = string.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_');
     let old = ["y", "yes", "on", "n", "no", "off"];
-    let is_word = !old.contains(&masked.to_ascii_lowercase().as_str());
-    let is_text = node::resolve(&masked) == Some(node::Kind::Text);
-    if begins && is_word && is_text && masked.chars().all(is_plain) {
-        masked
+    let is_word = !old.contains(&string.to_ascii_lowercase().as_str());
+    let is_text = node::resolve(string) == Some(node::Kind::Text);
+    if begins && is_word && is_text && string.chars().all(is_plain) {
+        string.to_owned()
     } else {
-        Value::String(masked).to_string()
+        Value::from(string).to_string()
     }
 }

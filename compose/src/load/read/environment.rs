@@ -165,15 +165,23 @@ fn entries(
 pub(super) fn labels(spot: &Spot<'_>, reader: &mut Reader<'_, '_>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     if let Some(files) = spot.get("label_file") {
-        let paths = files.one_or_texts(reader.out());
-        for path in paths {
+        // Each has the folder of the file that names it.
+        let named: Vec<Spot<'_>> = if files.is_list() {
+            files.items().collect()
+        } else {
+            vec![files]
+        };
+        for item in named {
+            let Some(path) = item.open_text(reader.out()) else {
+                continue;
+            };
             let file = EnvFile {
                 path,
                 required: true,
                 is_raw: false,
-                place: files.node.place.clone(),
-                at: files.path(),
-                base: files.node.place.origin.base.clone(),
+                place: item.node.place.clone(),
+                at: item.path(),
+                base: item.node.place.origin.base.clone(),
             };
             let read = entries(&file, &BTreeMap::new(), reader);
             all.extend(

@@ -317,8 +317,15 @@ impl Reader<'_, '_> {
 
     /// `security_opt`: the file of a seccomp profile is put in its place.
     pub(super) fn security_opt(&mut self, spot: &Spot<'_>) -> Vec<String> {
-        let mut options = Vec::new();
-        for text in spot.texts(self.out()) {
+        let mut options: Vec<String> = Vec::new();
+        spot.need_list(self.out());
+        for item in spot.items() {
+            let Some(text) = item.text(self.out()) else {
+                continue;
+            };
+            if options.contains(&text) {
+                continue;
+            }
             let named = text
                 .strip_prefix("seccomp=")
                 .or_else(|| text.strip_prefix("seccomp:"));
@@ -329,11 +336,11 @@ impl Reader<'_, '_> {
                 options.push(text);
                 continue;
             };
-            let base = spot.node.place.origin.base.clone();
+            let base = item.node.place.origin.base.clone();
             let inside = self
                 .from
-                .inside(&base, path, &spot.node.place, &spot.path());
-            let profile = inside.and_then(|path| self.from.text(&path, &spot.node.place));
+                .inside(&base, path, &item.node.place, &item.path());
+            let profile = inside.and_then(|path| self.from.text(&path, &item.node.place));
             let Some(profile) = profile else {
                 continue;
             };
@@ -342,7 +349,7 @@ impl Reader<'_, '_> {
                 _ => {
                     let message = format!("{path} is no JSON");
                     self.out()
-                        .refuse(spot.problem(message, "Name a seccomp profile"));
+                        .refuse(item.problem(message, "Name a seccomp profile"));
                 }
             }
         }

@@ -101,8 +101,9 @@ fn texts(spot: &Spot<'_>, service: &mut Service, out: &mut Findings) {
     service.stop_signal = text("stop_signal");
     service.runtime = text("runtime");
     service.platform = text("platform");
-    if let Some(named) = spot.get("container_name") {
-        let name = named.open_text(out).unwrap_or_default();
+    if let Some(named) = spot.get("container_name")
+        && let Some(name) = named.open_text(out)
+    {
         let mut letters = name.chars();
         let begins = letters.next().is_some_and(|c| c.is_ascii_alphanumeric());
         let goes_on = letters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
