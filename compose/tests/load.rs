@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use compose::load::{Bundle, File, Sources, load, preview, references};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Write what is expected anew with `STERNLINE_UPDATE_FIXTURES=1 cargo test -p compose --test
 /// load`, and hold every difference against the rule in its `case.toml`.
@@ -71,6 +71,46 @@ fn a_preview_of_every_stack_is_read_by_the_loader_and_shows_no_secret() {
     }
 }
 
+/// Dollar signs doubled, as in a file.
+fn as_written(value: &Value) -> Value {
+    match value {
+        Value::String(text) => json!(text.replace('$', "$$")),
+        Value::Array(items) => items.iter().map(as_written).collect(),
+        Value::Object(entries) => {
+            let entries = entries.iter();
+            Value::Object(
+                entries
+                    .map(|(key, inner)| (key.clone(), as_written(inner)))
+                    .collect(),
+            )
+        }
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn a_preview_is_a_compose_file_of_the_same_stack() {
+    let mut compared = 0;
+    for fixture in fixture::all() {
+        let Ok(loaded) = load(&fixture.sources()) else {
+            continue;
+        };
+        // Files and secrets are only named in it.
+        if !loaded.stack.files.is_empty() || !fixture.case.secrets.is_empty() {
+            continue;
+        }
+        let written = as_written(&preview::compose(&loaded.stack)).to_string();
+        let bundle = Bundle::from([("compose.yml".to_owned(), File::new(written.as_bytes()))]);
+
+        let again = load(&Sources::new(&bundle, "compose.yml"));
+
+        let again = again.map(|again| again.stack);
+        assert_eq!(again, Ok(loaded.stack), "{}: {written}", fixture.name);
+        compared += 1;
+    }
+    assert!(compared > 150, "{compared} stacks");
+}
+
 #[test]
 fn references_gather_every_file_that_the_stack_consists_of() {
     for fixture in fixture::all() {
@@ -105,6 +145,36 @@ fn no_secret_value_is_in_what_a_person_or_a_log_sees() {
 
     assert!(text.contains("Q: \"x****P****\""), "{text}");
     assert!(!format!("{loaded:?}{sources:?}").contains("hunter2"));
+}
+
+#[test]
+fn nobody_but_the_loader_marks_a_secret() {
+    let mark = compose::load::secret::mark("P");
+    let files = |compose: &str, env: &str| {
+        Bundle::from([
+            ("compose.yml".to_owned(), File::new(compose.as_bytes())),
+            ("a.env".to_owned(), File::new(env.as_bytes())),
+        ])
+    };
+    let service = "name: a\nservices:\n  web:\n    image: b\n    env_file: a.env\n";
+    for bundle in [
+        files(&format!("{service}    hostname: {mark}\n"), ""),
+        files(service, &format!("A={mark}\n")),
+    ] {
+        let problems = load(&Sources::new(&bundle, "compose.yml")).expect_err("a mark");
+        assert!(
+            problems[0].to_string().contains("kept for secrets"),
+            "{problems:?}"
+        );
+    }
+
+    let bundle = files(&format!("{service}    labels: [\"a=${{V}}\"]\n"), "");
+    let mut sources = Sources::new(&bundle, "compose.yml");
+    sources
+        .variables
+        .plain(compose::load::Level::Given, "V", mark);
+    let loaded = load(&sources).expect("a stack");
+    assert_eq!(loaded.stack.services["web"].labels["a"], "****P****");
 }
 
 fn read(text: &[u8]) {

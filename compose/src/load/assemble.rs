@@ -8,6 +8,7 @@ use super::{
     merge::{apply_tags, merge},
     node::{Node, Value},
     problem::{Origin, Place, Problem},
+    secret,
     sources::{Files, Found, TEXT_BYTES_MAX},
     variables::Variables,
     yaml,
@@ -65,6 +66,10 @@ impl<'a> Assembler<'a> {
                 "Split it",
             ),
             Found::File(file) => match std::str::from_utf8(&file.bytes) {
+                Ok(text) if secret::has_mark(text) => refuse(
+                    format!("{path} has characters that are kept for secrets (U+F5EC0, U+F5EC1)"),
+                    "Take them out",
+                ),
                 Ok(text) => (Some(text.to_owned()), None),
                 Err(_) => refuse(format!("{path} is not UTF-8"), "Save it as UTF-8"),
             },

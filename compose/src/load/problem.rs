@@ -48,7 +48,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// One mistake, or one warning. Values of variables do not stand in it, secret or not.
+/// One mistake, or one warning. Shown, it has names of secret variables and never their values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where.

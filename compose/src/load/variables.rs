@@ -142,7 +142,8 @@ impl Variables {
     #[must_use]
     pub fn inserted(&self, name: &str) -> Option<String> {
         self.get(name).map(|value| match value {
-            Value::Plain(text) => text.clone(),
+            // What only a mark may have is taken out of a value that is none.
+            Value::Plain(text) => super::secret::mask(text),
             Value::Secret => super::secret::mark(name),
         })
     }

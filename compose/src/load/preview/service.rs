@@ -202,18 +202,19 @@ fn mount(mount: &Mount) -> Value {
     put(&mut map, "consistency", json!(mount.consistency));
     let mut options = Map::new();
     put(&mut options, "propagation", json!(mount.propagation));
-    put(
-        &mut options,
-        "create_host_path",
-        json!(mount.create_host_path),
-    );
+    // True where nothing is said.
+    if mount.kind == MountKind::Bind {
+        let create = json!(mount.create_host_path);
+        options.insert("create_host_path".to_owned(), create);
+    }
     put(&mut options, "selinux", json!(mount.selinux));
     put(&mut options, "recursive", json!(mount.recursive));
     put(&mut options, "nocopy", json!(mount.nocopy));
     put(&mut options, "subpath", json!(mount.subpath));
     put(&mut options, "labels", json!(mount.labels));
     put(&mut options, "size", json!(mount.tmpfs_size));
-    put(&mut options, "mode", json!(mount.tmpfs_mode));
+    let mode = mount.tmpfs_mode.map(|mode| format!("{mode:04o}"));
+    put(&mut options, "mode", mode.into());
     put(&mut map, section, Value::Object(options));
     Value::Object(map)
 }
