@@ -27,6 +27,7 @@ use relay::{
     limits::RECONNECT_WINDOW_MIN,
     metrics::{Metrics, StreamGuard},
     node::{Doors, DrainOptions, Node, NodeParts, Running},
+    seal::Sealer,
     store::memory::MemoryStore,
     tls::DoorTls,
 };

@@ -136,6 +136,7 @@ impl Content {
         Assignment {
             number,
             stack: stack.to_owned(),
+            author: String::new(),
             desired: self.desired,
             secrets: self.secrets,
             registries: BTreeMap::new(),

@@ -61,6 +61,7 @@ impl Control {
         })?;
         let named = (record.stack.as_str(), record.number);
         let mut assignment = content.into_assignment(named, record.deadline_seconds);
+        assignment.author.clone_from(&record.author);
         self.add_logins(&environment.customer, &mut assignment)
             .await?;
         Ok(Some(assignment))
