@@ -107,7 +107,7 @@ pub enum Operation {
         container: ContainerRef,
     },
     /// Wait until these containers are so far. Where it is not `required`, going on without is
-    /// right.
+    /// right. One that has ended with code 0 was started.
     Wait {
         service: String,
         containers: Vec<ContainerRef>,

@@ -33,10 +33,14 @@ pub(super) fn of(slot: &Slot<'_>) -> Claims {
 impl Claims {
     /// Can they not be had while this container runs?
     fn collide(&self, seen: Seen<'_>) -> bool {
-        self.port_of(seen).is_some() || !self.addresses.is_disjoint(&seen.fixed_addresses())
+        let address = |seen: Seen<'_>| !self.addresses.is_disjoint(&seen.fixed_addresses());
+        self.port_of(seen).is_some() || (!self.addresses.is_empty() && address(seen))
     }
 
     fn port_of(&self, seen: Seen<'_>) -> Option<&HostPort> {
+        if self.ports.is_empty() {
+            return None;
+        }
         let held = seen.fixed_ports();
         self.ports
             .iter()
@@ -50,7 +54,12 @@ impl<'a> Build<'a> {
         let slots: Vec<_> = fleet.slots.values().flatten().collect();
         self.twice(&slots);
         let leavers: Vec<_> = fleet.leavers().collect();
+        let stayers = fleet.stayers();
         let leaving: BTreeSet<_> = leavers.iter().map(|seen| seen.id()).collect();
+        let all = self.view.observed.containers.iter().map(Seen);
+        let strangers: Vec<_> = all
+            .filter(|seen| !stayers.contains_key(seen.id()) && !leaving.contains(seen.id()))
+            .collect();
         for slot in &slots {
             let claims = of(slot);
             for seen in &leavers {
@@ -61,7 +70,7 @@ impl<'a> Build<'a> {
                     self.early.entry(seen.id()).or_insert(Early::Running);
                 }
             }
-            self.taken(slot, &claims, &leaving);
+            self.taken(slot, &claims, &strangers);
         }
         for (name, slots) in &fleet.slots {
             let service = self.view.stack.services.get(*name);
@@ -112,14 +121,8 @@ impl<'a> Build<'a> {
     }
 
     /// What a container has that we leave alone.
-    fn taken(&mut self, slot: &Slot<'a>, claims: &Claims, leaving: &BTreeSet<&str>) {
-        let stack = &self.view.stack.name;
-        for seen in self.view.observed.containers.iter().map(Seen) {
-            let ours = seen.project() == Some(stack.as_str()) && !seen.is_oneoff();
-            let foreign = ours && !self.view.stack.services.contains_key(seen.service());
-            if leaving.contains(seen.id()) || (ours && !foreign) {
-                continue;
-            }
+    fn taken(&mut self, slot: &Slot<'a>, claims: &Claims, strangers: &[Seen<'a>]) {
+        for seen in strangers {
             if seen.name() == slot.name {
                 self.obstacle(Obstacle::NameTaken {
                     service: slot.service.to_owned(),
@@ -127,7 +130,7 @@ impl<'a> Build<'a> {
                 });
             }
             let waits = slot.current.is_none_or(|current| !current.is_running());
-            if let Some(port) = claims.port_of(seen).filter(|_| waits && seen.is_running()) {
+            if let Some(port) = claims.port_of(*seen).filter(|_| waits && seen.is_running()) {
                 self.obstacle(Obstacle::PortTaken {
                     service: slot.service.to_owned(),
                     port: format!("{}/{}", port.1, port.0),

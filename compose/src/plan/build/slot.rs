@@ -168,9 +168,11 @@ impl<'a> Build<'a> {
         work: &mut Work,
         fleet: &Fleet<'a>,
     ) {
+        if work.now.name == slot.name || current.is_temporary() {
+            return;
+        }
         let holder = self.holder(&slot.name);
-        let stays = holder.is_some_and(|holder| fleet.stayers().contains_key(holder));
-        if work.now.name == slot.name || !stays || current.is_temporary() {
+        if !holder.is_some_and(|holder| fleet.stayers().contains_key(holder)) {
             return;
         }
         let away = self.temporary(&slot.name, work.now.id.as_deref().unwrap_or_default());
@@ -270,6 +272,11 @@ impl<'a> Build<'a> {
         let service = self.view.stack.services.get(slot.service);
         let check = service.and_then(|service| decide::has_check(self.view, service));
         let healthy = check == Some(true);
+        let runs = slot.current.is_some_and(Seen::is_running);
+        if !(work.starts || runs) {
+            // A task that has done its work before it got its place.
+            return false;
+        }
         let operation = Operation::Wait {
             service: slot.service.to_owned(),
             containers: vec![work.now.clone()],
