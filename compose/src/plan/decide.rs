@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
+use bollard_stubs::models::ContainerStateStatusEnum;
+
 use super::{
     Obstacle, Options, REPLICAS_MAX, compare, labels,
     observed::{ImageSeen, Observed, Seen},
@@ -242,6 +244,10 @@ fn stale<'a>(
 ) -> Option<String> {
     if seen.is_dead() {
         return Some("the Engine could not remove it".to_owned());
+    }
+    if seen.status() == ContainerStateStatusEnum::CREATED && !spec.files.is_empty() {
+        // Nobody can tell whether they were all copied before something broke off.
+        return Some("it was never started, and may lack its files".to_owned());
     }
     let options = view.options;
     let assignment = options.context.assignment.to_string();

@@ -134,6 +134,35 @@ fn a_container_off_its_network_is_drift_and_is_connected() {
 }
 
 #[test]
+fn a_container_that_was_never_started_and_may_lack_its_files_is_made_anew() {
+    let mut web = service("web:1");
+    web.configs.push(compose::model::FileMount {
+        source: "conf".to_owned(),
+        target: "/conf".to_owned(),
+        uid: None,
+        gid: None,
+        mode: 0o444,
+    });
+    let stack = stack([("web", web), ("db", service("db:1"))]);
+    let mut world = World::new();
+    world.deploy(&stack);
+    for name in ["shop-web-1", "shop-db-1"] {
+        let state = world.by_hand(name).state.as_mut().unwrap();
+        state.status = Some(ContainerStateStatusEnum::CREATED);
+    }
+    let plan = world.deploy(&stack);
+    let of = |service: &str| {
+        let mine = plan
+            .steps
+            .iter()
+            .filter(|step| step.operation.service() == Some(service));
+        mine.count()
+    };
+    assert_eq!(of("db"), 1, "it is started");
+    assert_eq!(of("web"), 4, "create, remove, rename, start");
+}
+
+#[test]
 fn a_network_too_many_is_drift() {
     let (mut world, stack) = running();
     let settings = world

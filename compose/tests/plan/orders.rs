@@ -69,6 +69,22 @@ fn batches_have_the_delay_between_them() {
 }
 
 #[test]
+fn a_task_that_has_done_its_work_is_not_waited_for() {
+    let mut first = stack([("job", crate::world::task())]);
+    first.services.get_mut("job").unwrap().replicas = 2;
+    let mut second = first.clone();
+    second.services.get_mut("job").unwrap().user = Some("7".to_owned());
+    let mut world = World::new();
+    world.deploy(&first);
+    let plan = world.plan(&second).unwrap();
+    // It is made beside its predecessor, and then everything is taken back.
+    world.apply(&second, &plan.steps[0]);
+    world.finish_tasks(&first);
+    let plan = world.deploy(&first);
+    assert_eq!(lines(&plan).len(), 1, "what was made is removed: {plan:#?}");
+}
+
+#[test]
 fn going_back_goes_by_the_rollback_configuration() {
     let mut stack = scaled(Some(1), None);
     let web = stack.services.get_mut("web").unwrap();
