@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use compose::{
-    model::{Condition, Dependency, MountKind, NetworkAttachment, Restart, ServiceScope, Stack},
+    model::{
+        Condition, Dependency, FileMount, MountKind, NetworkAttachment, Restart, ServiceScope,
+        Stack,
+    },
     plan::{Plan, Seen},
 };
 use proptest::{prelude::*, sample::Index};
@@ -40,7 +43,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
         0_usize..5,
         0_u32..4,
         0_u8..3,
-        0_u8..4,
+        0_u8..16,
         flags,
         port,
         shares,
@@ -143,10 +146,23 @@ fn one(stack: &Stack, index: usize, drawn: &Drawn, before: &[&str]) -> compose::
         .filter(|n| !ends(stack, n))
         .collect();
     if let (Some(index), false) = (drawn.shares, running.is_empty()) {
-        let parent = index.get(&running);
-        service.networks.clear();
-        service.ports.clear();
-        service.network_mode = Some(ServiceScope::Service((**parent).to_string()));
+        let parent = ServiceScope::Service((**index.get(&running)).to_string());
+        if drawn.mounts & 8 > 0 {
+            service.volumes_from.push((parent, drawn.always));
+        } else {
+            service.networks.clear();
+            service.ports.clear();
+            service.network_mode = Some(parent);
+        }
+    }
+    if drawn.mounts & 4 > 0 {
+        service.configs.push(FileMount {
+            source: "conf".to_owned(),
+            target: "/conf".to_owned(),
+            uid: None,
+            gid: None,
+            mode: 0o444,
+        });
     }
     needs(stack, drawn, before, &mut service);
     service
