@@ -21,7 +21,7 @@ mod compare;
 mod decide;
 mod drift;
 mod graph;
-mod hash;
+pub mod hash;
 mod observed;
 mod obstacle;
 mod operation;

@@ -35,7 +35,7 @@ pub const NETWORK: &str = "com.docker.compose.network";
 /// The key of a volume.
 pub const VOLUME: &str = "com.docker.compose.volume";
 
-/// What it was made from: see [`hash`](super::hash).
+/// What it was made from: see [`hash`](mod@super::hash).
 pub const HASH: &str = "com.sternline.hash";
 /// The release that it was made for; a later one may go on using it.
 pub const RELEASE: &str = "com.sternline.release";

@@ -80,7 +80,7 @@ pub struct ContainerSpec {
     pub networks: Vec<(String, EndpointSettings)>,
     /// What is copied into it before it starts.
     pub files: Vec<FileInto>,
-    /// What it is made from, without its name and number: see [`hash`](super::hash).
+    /// What it is made from, without its name and number: see [`hash`](mod@super::hash).
     pub hash: String,
 }
 

@@ -54,6 +54,24 @@ fn an_orphan_of_another_tool_stays_unless_its_removal_is_asked_for() {
 }
 
 #[test]
+fn a_port_that_an_orphan_of_another_tool_holds_is_refused_by_name() {
+    let with_port = || {
+        let mut service = service("web:1");
+        service.ports.push(port("80", 80));
+        service
+    };
+    let mut world = World::new();
+    world.deploy(&stack([("old", with_port())]));
+    as_foreign(world.by_hand("shop-old-1"));
+    let reasons = world.plan(&stack([("new", with_port())])).unwrap_err();
+    assert_eq!(
+        reasons[0].to_string(),
+        "service new: port 80/tcp of the host is held by container shop-old-1, which is of no \
+         service of the release: allow orphans to be removed, or stop it"
+    );
+}
+
+#[test]
 fn a_container_of_compose_run_is_left_alone() {
     let stack = stack([("web", service("web:1"))]);
     let mut world = World::new();
