@@ -99,8 +99,9 @@ pub fn apply(needs: &Needs) -> Enforced {
 
 fn restrict(needs: &Needs) -> Result<RestrictionStatus, RulesetError> {
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
-    let state =
-        read | make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | RemoveFile | Refer});
+    // Files of stacks are in folders of their own.
+    let write = make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | RemoveFile | Refer});
+    let state = read | write | make_bitflags!(AccessFs::{MakeDir | RemoveDir});
     let connect = BitFlags::from(AccessFs::ResolveUnix);
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?

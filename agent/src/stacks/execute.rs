@@ -15,7 +15,7 @@ use bollard::{
 use compose::{
     exchange::Progress,
     load::secret,
-    model::{Condition, Hook, Restart},
+    model::{Condition, Hook, Restart, ServiceScope, Stack},
     plan::{ContainerRef, Operation, Plan, Seen, Step, spec},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -234,6 +234,35 @@ impl<'a> Execution<'a> {
         made.map_err(|why| unsupported(&why))
     }
 
+    /// The same, where `service:NAME` stands for a container that may have been made just now.
+    async fn spec_now(&self, service: &str, number: u32) -> Result<spec::ContainerSpec, Fault> {
+        let Prepared { stack, options, .. } = self.prepared;
+        if !refers_to_others(stack, service) {
+            return self.spec(service, number);
+        }
+        let found = self
+            .engine
+            .look(&stack.name, &super::engine::Wanted::default())
+            .await?;
+        let mut first: BTreeMap<String, (u32, String)> = BTreeMap::new();
+        for container in &found.containers {
+            let seen = Seen(container);
+            let this = (seen.number(), seen.id().to_owned());
+            match first.get_mut(seen.service()) {
+                Some(known) if *known <= this => {}
+                Some(known) => *known = this,
+                None => drop(first.insert(seen.service().to_owned(), this)),
+            }
+        }
+        let mut context = options.context.clone();
+        context.containers = first
+            .into_iter()
+            .map(|(name, (_, id))| (name, id))
+            .collect();
+        let made = spec::container(stack, service, number, &context);
+        made.map_err(|why| unsupported(&why))
+    }
+
     async fn there(&self, container: &ContainerRef) -> Result<ContainerInspectResponse, Fault> {
         let found = self.engine.container(container.reference()).await?;
         found.ok_or_else(|| Fault {
@@ -248,7 +277,7 @@ impl<'a> Execution<'a> {
         name: &str,
         inherits: Option<&ContainerRef>,
     ) -> Result<(), Fault> {
-        let mut made = self.spec(service, number)?;
+        let mut made = self.spec_now(service, number).await?;
         if let Some(predecessor) = inherits {
             let predecessor = self.there(predecessor).await?;
             let image = made.body.image.as_deref().unwrap_or_default();
@@ -256,7 +285,6 @@ impl<'a> Execution<'a> {
             let volumes = images.get(image).map(|image| image.volumes.as_slice());
             spec::inherit(&mut made.body, &predecessor, volumes.unwrap_or_default());
         }
-        // `service:NAME` is the id of a container that may have been made just now.
         let body = self.reveal(made.body.clone())?;
         let platform = made.platform.as_deref();
         let id = self.engine.create_container(name, platform, body).await?;
@@ -519,6 +547,17 @@ pub async fn output(engine: &Engine, container: &ContainerInspectResponse) -> Ve
         }
     }
     health::lines(&printed)
+}
+
+/// Does a service share something of another one, which the Engine is told by its id?
+fn refers_to_others(stack: &Stack, service: &str) -> bool {
+    let Some(service) = stack.services.get(service) else {
+        return false;
+    };
+    let scopes = [&service.network_mode, &service.ipc, &service.pid];
+    let scopes = scopes.into_iter().flatten();
+    let mut scopes = scopes.chain(service.volumes_from.iter().map(|(scope, _)| scope));
+    scopes.any(|scope| matches!(scope, ServiceScope::Service(_)))
 }
 
 fn reveal(json: &mut serde_json::Value, values: &BTreeMap<String, &str>) -> Result<(), String> {
