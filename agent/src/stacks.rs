@@ -11,7 +11,8 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use compose::{
     exchange::{
-        Accepted, Assignment, BlobState, Desired, ImageLoad, ImageLoaded, LogLine, Phase, Refused,
+        Accepted, Assignment, BlobState, Desired, ImageLoad, ImageLoaded, ImageRefused, LogLine,
+        Phase, Refused,
     },
     plan::Plan,
 };
@@ -24,6 +25,7 @@ use tunnel::World;
 
 pub mod addressed;
 pub mod board;
+pub mod deliveries;
 pub mod disk;
 pub mod engine;
 pub mod execute;
@@ -43,6 +45,7 @@ pub mod site;
 pub mod usage;
 
 use board::Board;
+use deliveries::{Deliveries, Delivery};
 use disk::Disk;
 use keeper::{Keeper, Order};
 use link::{Link, News};
@@ -137,6 +140,7 @@ pub fn open(parts: Parts) -> io::Result<(Stacks, Runner)> {
         board: Board::default(),
         salt: Arc::new(salt),
         audit: parts.audit,
+        deliveries: Deliveries::default(),
     };
     let (meter, usages) = Meter::new(site.clone());
     let stacks = Stacks {
@@ -356,22 +360,45 @@ impl Stacks {
         Ok(state)
     }
 
-    async fn load_image(&self, image: ImageLoad) -> Result<ImageLoaded, Refused> {
+    /// Which blobs of an image have to be sent: what is neither here nor in the Engine.
+    async fn needed(&self, image: &ImageLoad) -> Result<Accepted, Refused> {
+        self.may_load(image)?;
+        let engine = self.site.engine().map_err(http::of_fault)?;
+        let missing = load::missing(&engine, &self.site.disk, image).await;
+        let missing = missing.map_err(http::of_fault)?;
+        Ok(Accepted { missing })
+    }
+
+    fn may_load(&self, image: &ImageLoad) -> Result<(), Refused> {
         let in_force = self.site.policy.borrow().clone();
         let docker = in_force.policy.docker();
-        if docker.access != crate::policy::Access::Full
-            && let Err(denied) = crate::judge::content::image(docker, &image.reference)
-        {
-            return Err(Refused {
-                code: "policy".to_owned(),
-                reason: format!("{}: {denied}", in_force.place(&self.site.policy_path)),
-                details: Vec::new(),
-            });
+        if docker.access == crate::policy::Access::Full {
+            return Ok(());
         }
+        crate::judge::content::image(docker, &image.reference).map_err(|denied| Refused {
+            code: "policy".to_owned(),
+            reason: format!("{}: {denied}", in_force.place(&self.site.policy_path)),
+            details: Vec::new(),
+        })
+    }
+
+    async fn load_image(&self, image: ImageLoad) -> Result<ImageLoaded, Refused> {
+        self.may_load(&image)?;
         let engine = self.site.engine().map_err(http::of_fault)?;
-        load::image(&engine, &self.site.disk, &image)
-            .await
-            .map_err(http::of_fault)
+        let loaded = load::image(&engine, &self.site.disk, &image).await;
+        let loaded = loaded.map_err(http::of_fault)?;
+        let delivery = Delivery::Loaded {
+            id: loaded.id.clone(),
+            manifest: image.manifest,
+        };
+        self.site.deliveries.note(&image.reference, delivery);
+        Ok(loaded)
+    }
+
+    /// The relay cannot send an image.
+    fn image_refused(&self, refused: ImageRefused) {
+        let delivery = Delivery::Refused(refused.reason);
+        self.site.deliveries.note(&refused.reference, delivery);
     }
 }
 

@@ -11,7 +11,9 @@
 //! | `GET /v1/follow` | lines of [`Update`]: first all there is, then what changes, for ever |
 //! | `GET /v1/blobs/DIGEST` | → 200 [`BlobState`] |
 //! | `PUT /v1/blobs/DIGEST?offset=N&size=N` | bytes from there on → 200 [`BlobState`]; 409 [`Refused`] where the agent has another number of them |
+//! | `POST /v1/images/needed` [`ImageLoad`] | which of its blobs have to be sent → 200 [`Accepted`] |
 //! | `POST /v1/images` [`ImageLoad`] | put an image of blobs into the Engine → 200 [`ImageLoaded`] |
+//! | `POST /v1/images/refused` [`ImageRefused`] | the relay cannot send a wanted image → 204 |
 //!
 //! Other answers are 4xx and 5xx with a [`Refused`]. A connection serves one request after
 //! another. Times are milliseconds since 1970 by the agent's clock.
@@ -117,11 +119,34 @@ pub struct BlobState {
     pub complete: bool,
 }
 
+/// An image that the Engine cannot pull, and that the relay is asked to send.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WantedImage {
+    /// What it is called.
+    pub reference: String,
+    /// The digest of its manifest, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<String>,
+    /// For which system, such as `linux/amd64`.
+    pub platform: String,
+}
+
+/// The relay cannot send an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRefused {
+    /// What it is called.
+    pub reference: String,
+    /// Why, for a person.
+    pub reason: String,
+}
+
 /// An image made of blobs that the agent has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageLoad {
     /// What it shall be called.
     pub reference: String,
+    /// The digest of its manifest.
+    pub manifest: String,
     /// The image's configuration, a blob.
     pub config: String,
     /// Its layers, bottom first: blobs, compressed or not.
@@ -210,6 +235,9 @@ pub struct StackReport {
     /// How many operations the last deployment took.
     #[serde(default)]
     pub operations: u32,
+    /// Images that the Engine cannot pull, and the relay is asked to send.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted_images: Vec<WantedImage>,
 }
 
 /// How far a stack is with its assignment.

@@ -2,11 +2,11 @@
 //! changes. Nobody polls: a change is sent to whoever follows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use compose::exchange::{Progress, StackReport, Update};
+use compose::exchange::{Progress, StackReport, Update, WantedImage};
 use tokio::sync::broadcast;
 
 /// Changes that a follower may be behind before it gets everything anew.
@@ -16,7 +16,24 @@ const BEHIND_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Board {
     reports: Arc<Mutex<BTreeMap<String, StackReport>>>,
+    wanted: Arc<Mutex<BTreeMap<String, BTreeSet<WantedImage>>>>,
     changes: broadcast::Sender<Update>,
+}
+
+/// An image that the relay is asked for. Dropped, it is so no longer.
+#[derive(Debug)]
+pub struct Want {
+    board: Board,
+    stack: String,
+    image: WantedImage,
+}
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        self.board.change_wanted(&self.stack, |wanted| {
+            wanted.remove(&self.image);
+        });
+    }
 }
 
 /// One who follows.
@@ -32,6 +49,7 @@ impl Default for Board {
     fn default() -> Self {
         Self {
             reports: Arc::default(),
+            wanted: Arc::default(),
             changes: broadcast::Sender::new(BEHIND_MAX),
         }
     }
@@ -43,7 +61,8 @@ impl Board {
     }
 
     /// Tells of a stack, where it is not as it was last told.
-    pub fn tell(&self, report: StackReport) {
+    pub fn tell(&self, mut report: StackReport) {
+        report.wanted_images = self.wanted(&report.stack);
         let mut reports = self.reports();
         if reports.get(&report.stack) == Some(&report) {
             return;
@@ -52,6 +71,38 @@ impl Board {
         // Sent under the lock, so that a follower hears changes in the order of the reports.
         // Nobody may follow.
         drop(self.changes.send(Update::Stack(Box::new(report))));
+    }
+
+    fn wanted(&self, stack: &str) -> Vec<WantedImage> {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_it = wanted.get(stack).into_iter().flatten();
+        of_it.cloned().collect()
+    }
+
+    /// Asks the relay for an image, for as long as the value lives.
+    pub fn want(&self, stack: &str, image: WantedImage) -> Want {
+        self.change_wanted(stack, |wanted| {
+            wanted.insert(image.clone());
+        });
+        Want {
+            board: self.clone(),
+            stack: stack.to_owned(),
+            image,
+        }
+    }
+
+    fn change_wanted(&self, stack: &str, change: impl FnOnce(&mut BTreeSet<WantedImage>)) {
+        {
+            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_it = wanted.entry(stack.to_owned()).or_default();
+            change(of_it);
+            if of_it.is_empty() {
+                wanted.remove(stack);
+            }
+        }
+        if let Some(report) = self.report(stack) {
+            self.tell(report);
+        }
     }
 
     /// Tells that a stack is no more.
@@ -134,6 +185,7 @@ mod tests {
             drift: Vec::new(),
             digests: BTreeMap::new(),
             operations: 0,
+            wanted_images: Vec::new(),
         }
     }
 

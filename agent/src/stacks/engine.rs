@@ -17,9 +17,9 @@ use bollard::{
     },
     query_parameters::{
         CreateContainerOptions, EventsOptions, InspectContainerOptions, ListContainersOptions,
-        ListNetworksOptions, ListVolumesOptions, RemoveContainerOptions, RemoveVolumeOptions,
-        RenameContainerOptions, RestartContainerOptions, StartContainerOptions,
-        StopContainerOptions, TagImageOptions, UploadToContainerOptions,
+        ListImagesOptions, ListNetworksOptions, ListVolumesOptions, RemoveContainerOptions,
+        RemoveVolumeOptions, RenameContainerOptions, RestartContainerOptions,
+        StartContainerOptions, StopContainerOptions, TagImageOptions, UploadToContainerOptions,
     },
 };
 use futures_util::Stream;
@@ -47,6 +47,8 @@ pub struct Engine {
     docker: Docker,
     /// Its API's version, as far as this agent knows it.
     pub api: (u32, u32),
+    /// What it runs images of, such as `linux/amd64`.
+    pub platform: String,
 }
 
 /// What there is of one stack.
@@ -96,16 +98,27 @@ impl Engine {
             let docker = transport.engine(REQUEST_WITHIN, API_DEFAULT_VERSION);
             let docker = docker.map_err(|error| away(error.to_string()))?;
             let docker = docker.negotiate_version().await;
-            docker.map_err(|error| away(error.to_string()))
+            let docker = docker.map_err(|error| away(error.to_string()))?;
+            let version = docker
+                .version()
+                .await
+                .map_err(|error| away(error.to_string()))?;
+            let system = version.os.unwrap_or_else(|| "linux".to_owned());
+            let platform = format!("{system}/{}", version.arch.unwrap_or_default());
+            Ok((docker, platform))
         };
-        let docker = match timeout(ANSWER_WITHIN, connect).await {
+        let (docker, platform) = match timeout(ANSWER_WITHIN, connect).await {
             Ok(docker) => docker?,
             Err(_) => return Err(away("no answer within a minute".to_owned())),
         };
         let version = docker.client_version();
         let part = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let api = (part(version.major_version), part(version.minor_version));
-        Ok(Self { docker, api })
+        Ok(Self {
+            docker,
+            api,
+            platform,
+        })
     }
 
     /// The API itself, for what flows: pulls, logs, events.
@@ -205,6 +218,19 @@ impl Engine {
     pub async fn image(&self, reference: &str) -> Answer<Option<ImageInspect>> {
         let look = self.docker.inspect_image(reference);
         unless_gone(brief(&format!("inspect image {reference}"), look).await)
+    }
+
+    /// The layers of all images that there are, of each from the bottom up.
+    pub async fn layers(&self) -> Answer<Vec<Vec<String>>> {
+        let listed = self.docker.list_images(None::<ListImagesOptions>);
+        let listed = brief("list images", listed).await?;
+        let mut layers = Vec::new();
+        for image in listed {
+            if let Some(image) = self.image(&image.id).await? {
+                layers.extend(image.root_fs.and_then(|root| root.layers));
+            }
+        }
+        Ok(layers)
     }
 
     /// Gives an image a further name.

@@ -94,6 +94,13 @@ async fn answer(stacks: &Stacks, request: Request<Incoming>, caller: &Caller) ->
             let bytes = body(request, BLOB_PART_BYTES_MAX).await?;
             json(&stacks.append_blob(digest, (offset, size), bytes).await?)
         }
+        (&Method::POST, ["v1", "images", "needed"]) => {
+            json(&stacks.needed(&document(request).await?).await?)
+        }
+        (&Method::POST, ["v1", "images", "refused"]) => {
+            stacks.image_refused(document(request).await?);
+            Ok(nothing())
+        }
         (&Method::POST, ["v1", "images"]) => {
             let image: ImageLoad = document(request).await?;
             json(&stacks.load_image(image).await?)

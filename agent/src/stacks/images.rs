@@ -4,19 +4,23 @@
 //! Layers that the Engine has are not pulled again, also where a pull was interrupted: the
 //! Engine keeps each layer that was complete.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bollard::{
     auth::DockerCredentials, models::CreateImageInfo, query_parameters::CreateImageOptions,
 };
 use compose::{
-    exchange::{Progress, RegistryLogin},
+    exchange::{Progress, RegistryLogin, WantedImage},
     model::PullPolicy,
     plan::ImageSeen,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
+    deliveries::Delivery,
     engine::{Engine, repository_and_tag},
     fault::{Fault, Kind},
     record::Version,
@@ -30,8 +34,11 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A pull that says nothing for so long is begun again.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// How often a pull is tried where nothing tells whether it may ever succeed.
+/// How often a pull is tried at the least where the relay cannot send the image either.
 const TRIES_MAX: u32 = 5;
+
+/// An image that came through the session: its reference, its manifest's digest, its id.
+type Sent = (String, String, String);
 
 /// One image that shall be there.
 #[derive(Debug, Clone)]
@@ -43,8 +50,9 @@ struct Pull {
     pin: Option<String>,
 }
 
-/// Makes sure of these images (by reference, with the service that wants each), and tells
-/// what each is.
+/// Makes sure of these images (by reference, with the service that wants each) until that
+/// moment, and notes what each is. Gives those that came through the session: digest of a
+/// manifest to id in the Engine.
 ///
 /// # Errors
 ///
@@ -53,8 +61,8 @@ pub async fn fetch(
     site: &Site,
     version: &mut Version,
     needed: &BTreeMap<String, String>,
-    logins: &BTreeMap<String, RegistryLogin>,
-) -> Result<(), Fault> {
+    (logins, until): (&BTreeMap<String, RegistryLogin>, Instant),
+) -> Result<BTreeMap<String, String>, Fault> {
     let pulls = needed.iter().map(|(reference, service)| Pull {
         service: service.clone(),
         reference: reference.clone(),
@@ -68,11 +76,17 @@ pub async fn fetch(
     let pulls: Vec<Pull> = pulls.collect();
     let stack = version.stack.name.as_str();
     let each = stream::iter(pulls).map(|pull| async move {
-        let pulled = pull_patiently(site, stack, &pull, logins).await;
+        let pulled = pull_patiently(site, stack, &pull, (logins, until)).await;
         pulled.map_err(|fault| fault.of_service(&pull.service))
     });
-    each.buffer_unordered(AT_A_TIME).try_collect::<()>().await?;
-    identify(site, version).await
+    let sent: Vec<Option<Sent>> = each.buffer_unordered(AT_A_TIME).try_collect().await?;
+    let mut loaded = BTreeMap::new();
+    for (reference, manifest, id) in sent.into_iter().flatten() {
+        version.digests.insert(reference, manifest.clone());
+        loaded.insert(manifest, id);
+    }
+    identify(site, version).await?;
+    Ok(loaded)
 }
 
 /// Gives every reference the image that the version knows it by, where the Engine has it:
@@ -130,27 +144,72 @@ async fn identify(site: &Site, version: &mut Version) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Again and again, as long as it may pass. Where the registry is not reached, the relay is
+/// asked for the image meanwhile.
 async fn pull_patiently(
     site: &Site,
     stack: &str,
     pull: &Pull,
-    logins: &BTreeMap<String, RegistryLogin>,
-) -> Result<(), Fault> {
+    (logins, until): (&BTreeMap<String, RegistryLogin>, Instant),
+) -> Result<Option<Sent>, Fault> {
     let (mut pause, mut tries) = (PAUSE_MIN, 0);
+    let (mut asked, mut refused) = (None, None);
+    let mut deliveries = site.deliveries.watch();
     loop {
         tries += 1;
         let engine = site.engine()?;
-        match pull_once(site, &engine, (stack, pull), logins).await {
-            Err(fault) if fault.kind == Kind::Passing && tries < TRIES_MAX => {
-                site.board.progress(Progress {
-                    state: format!("trying again in {} s: {fault}", pause.as_secs()),
-                    ..progress(stack, pull)
-                });
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
-            outcome => return outcome,
+        let mut fault = match pull_once(site, &engine, (stack, pull), logins).await {
+            Err(fault) if fault.kind == Kind::Passing => fault,
+            outcome => return outcome.map(|()| None),
+        };
+        if let Some(reason) = &refused {
+            fault.cause.line = format!(
+                "{}; through the session neither: {reason}",
+                fault.cause.line
+            );
         }
+        let is_last = site.world.clock.now() + pause > until;
+        if is_last || (refused.is_some() && tries >= TRIES_MAX) {
+            fault.kind = Kind::Final;
+            return Err(fault);
+        }
+        site.board.progress(Progress {
+            state: format!("trying again in {} s: {fault}", pause.as_secs()),
+            ..progress(stack, pull)
+        });
+        // By its digest alone an image cannot be given a name in the Engine.
+        if asked.is_none() && !pull.reference.contains('@') {
+            let wanted = wanted(pull, &engine);
+            asked = Some((site.board.want(stack, wanted.clone()), wanted));
+        }
+        let arrives = async {
+            loop {
+                let wanted = asked.as_ref().map(|(_, wanted)| wanted);
+                if let Some(delivery) = wanted.and_then(|wanted| site.deliveries.take(wanted)) {
+                    return delivery;
+                }
+                drop(deliveries.changed().await);
+            }
+        };
+        match tokio::time::timeout(pause, arrives).await {
+            Ok(Delivery::Loaded { id, manifest }) => {
+                return Ok(Some((pull.reference.clone(), manifest, id)));
+            }
+            Ok(Delivery::Refused(reason)) => refused = Some(reason),
+            Err(_) => {}
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+fn wanted(pull: &Pull, engine: &Engine) -> WantedImage {
+    WantedImage {
+        reference: pull.reference.clone(),
+        pin: pull.pin.clone(),
+        platform: pull
+            .platform
+            .clone()
+            .unwrap_or_else(|| engine.platform.clone()),
     }
 }
 

@@ -5,7 +5,11 @@
 //! killed at any moment: the record is written before each phase begins, and the next one goes
 //! on from what is there.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use compose::{
     exchange::{Accepted, Assignment, Cause, Phase, Refused, RegistryLogin},
@@ -35,6 +39,9 @@ const GATHER: Duration = Duration::from_millis(50);
 const REPLANS_MAX: u32 = 8;
 /// The pause before that: somebody else is changing things.
 const REPLAN_PAUSE: Duration = Duration::from_millis(250);
+
+/// Before the deadline: what has failed is told, and not that it is too late.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// What a keeper is asked for.
 #[derive(Debug)]
@@ -325,6 +332,18 @@ impl State {
         }
     }
 
+    /// The last moment at which something may still be waited for, so that there is a better
+    /// cause than that it is too late.
+    fn until(&self) -> Instant {
+        let now = self.site.now_ms();
+        let left = self
+            .record
+            .deadline_ms
+            .map(|deadline| deadline.saturating_sub(now));
+        let left = Duration::from_millis(left.unwrap_or_default());
+        self.site.world.clock.now() + left.saturating_sub(LAST_MOMENT)
+    }
+
     fn target(&self) -> Result<Version, Fault> {
         let target = self.record.target.clone();
         target.ok_or_else(|| Fault::last("internal", "there is no release to run"))
@@ -340,6 +359,12 @@ impl State {
 
     async fn pull(&mut self) -> Result<(), Fault> {
         let mut target = self.target()?;
+        // What came through the session has no digest in the Engine; its id is known here.
+        for (reference, pin) in &target.digests {
+            if let Some(id) = self.record.loaded.get(pin) {
+                target.images.insert(reference.clone(), id.clone());
+            }
+        }
         let prepared = self.site.prepare(&target, &self.record).await?;
         if !self.judge(&prepared).await {
             return Ok(());
@@ -361,7 +386,14 @@ impl State {
         if !needed.is_empty() {
             images::restore_tags(&self.site, &target).await?;
         }
-        images::fetch(&self.site, &mut target, &needed, &self.logins).await?;
+        let loaded = images::fetch(
+            &self.site,
+            &mut target,
+            &needed,
+            (&self.logins, self.until()),
+        )
+        .await?;
+        self.record.loaded.extend(loaded);
         self.record.target = Some(target);
         self.enter(Phase::Applying).await
     }
@@ -525,7 +557,8 @@ impl State {
                     .into_iter()
                     .filter(|(reference, _)| absent(reference))
                     .collect();
-                images::fetch(&self.site, &mut fetched, &needed, &self.logins).await?;
+                let until = self.until();
+                images::fetch(&self.site, &mut fetched, &needed, (&self.logins, until)).await?;
                 self.make_so(&version, true).await?;
                 self.watch_over(&version).await?;
             }

@@ -87,6 +87,63 @@ pub(super) async fn image(
     Ok(ImageLoaded { id })
 }
 
+/// The blobs of an image that have to be sent. Which layers the Engine has is known once the
+/// image's configuration is here: before that, it alone is missing.
+///
+/// # Errors
+///
+/// The Engine's, the disk's, or a configuration that is none.
+pub(super) async fn missing(
+    engine: &Engine,
+    disk: &Disk,
+    image: &ImageLoad,
+) -> Result<Vec<String>, Fault> {
+    let unreadable = |error: &io::Error| Fault::of_disk("read an image's configuration", error);
+    let config = disk.whole_blob(&image.config).map_err(|e| unreadable(&e))?;
+    let Some(config) = config else {
+        return Ok(vec![image.config.clone()]);
+    };
+    let config = std::fs::read(config).map_err(|e| unreadable(&e))?;
+    let config: Config = serde_json::from_slice(&config).map_err(|error| {
+        Fault::last("invalid", format!("no configuration of an image: {error}"))
+    })?;
+    let wanted = config.rootfs.diff_ids;
+    if wanted.len() != image.layers.len() {
+        return Err(Fault::last(
+            "invalid",
+            "the image has another number of layers than its manifest",
+        ));
+    }
+    let there = engine.layers().await?;
+    let has = |number: usize| {
+        there
+            .iter()
+            .any(|layers| layers.get(..=number) == wanted.get(..=number))
+    };
+    let mut missing = Vec::new();
+    for (number, digest) in image.layers.iter().enumerate() {
+        let is_here = disk
+            .whole_blob(digest)
+            .map_err(|e| unreadable(&e))?
+            .is_some();
+        if !is_here && !has(number) && !missing.contains(digest) {
+            missing.push(digest.clone());
+        }
+    }
+    Ok(missing)
+}
+
+/// What is read of an image's configuration.
+#[derive(serde::Deserialize)]
+struct Config {
+    rootfs: RootFs,
+}
+
+#[derive(serde::Deserialize)]
+struct RootFs {
+    diff_ids: Vec<String>,
+}
+
 fn write(disk: &Disk, image: &ImageLoad, chunks: Chunks) -> io::Result<()> {
     let mut tar = tar::Builder::new(io::BufWriter::with_capacity(CHUNK_BYTES, chunks));
     let name = |digest: &str| digest.trim_start_matches("sha256:").to_owned();

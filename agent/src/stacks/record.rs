@@ -107,6 +107,10 @@ pub struct Record {
     /// compared with. See [`Plan::adopts`](compose::plan::Plan::adopts).
     #[serde(default)]
     pub adopts: BTreeMap<String, String>,
+    /// Images that came through the session: digest of a manifest to id in this Engine, which
+    /// knows no digest of what it has not pulled.
+    #[serde(default)]
+    pub loaded: BTreeMap<String, String>,
 }
 
 /// What is to be done next.
@@ -148,6 +152,7 @@ impl Record {
             force_recreate: false,
             operations: 0,
             adopts: BTreeMap::new(),
+            loaded: BTreeMap::new(),
         };
         record.assign(assignment, now_ms);
         record

@@ -47,6 +47,7 @@ pub fn of_record(
             .map(|version| version.digests.clone())
             .unwrap_or_default(),
         operations: record.operations,
+        wanted_images: Vec::new(),
     };
     if let Some(observed) = observed {
         let stack = version.map(|version| &version.stack);
@@ -77,6 +78,7 @@ pub fn of_foreign(
         drift: Vec::new(),
         digests: BTreeMap::new(),
         operations: 0,
+        wanted_images: Vec::new(),
     };
     fill(&mut report, None, observed, usage);
     report

@@ -11,6 +11,7 @@ use tunnel::World;
 use super::{
     addressed::addressed,
     board::Board,
+    deliveries::Deliveries,
     disk::Disk,
     engine::{Engine, Found, Wanted},
     fault::{Fault, Kind, cause},
@@ -37,6 +38,8 @@ pub struct Site {
     pub salt: Arc<Vec<u8>>,
     /// The customer's record.
     pub audit: Audit,
+    /// Images that came through the session.
+    pub deliveries: Deliveries,
 }
 
 /// A release that is about to be run, and all that is known of it.
@@ -105,7 +108,8 @@ impl Site {
             .host_path(&engine, &self.disk.files(&stack.name))
             .await?;
         let fingerprints = self.fingerprints(&version.secrets);
-        let digests = version.images.iter().chain(&version.digests);
+        // The id, where it is known: what came through the session has no digest here.
+        let digests = version.digests.iter().chain(&version.images);
         let context = plan::Context {
             api: engine.api,
             shipped_root: root,

@@ -52,6 +52,7 @@ fn report(assignment: u64, phase: Phase) -> StackReport {
         drift: Vec::new(),
         digests: BTreeMap::new(),
         operations: 3,
+        wanted_images: Vec::new(),
     }
 }
 
