@@ -64,6 +64,7 @@ use crate::{
     seal::Sealer,
     store::{NewApiToken, Store, StoreError},
 };
+pub(crate) use stack::registry_of;
 
 /// What a relay knows of itself.
 #[derive(Debug, Clone)]

@@ -35,6 +35,7 @@ use crate::{
 mod attend;
 mod board;
 mod deliver;
+mod images;
 mod link;
 mod outcome;
 

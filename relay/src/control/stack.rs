@@ -23,6 +23,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::converge::registry_of;
 pub use self::status::{REMOVED, StackState, StackView, phase_text};
 use super::{Control, Error, Principal, release::Manifest, variable::SecretValues};
 use crate::{

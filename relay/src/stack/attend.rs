@@ -1,8 +1,13 @@
 //! Attends to one agent for as long as its session lasts.
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
-use compose::exchange::{Phase, StackReport, Update};
+use compose::exchange::{Phase, StackReport, Update, WantedImage};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -13,6 +18,7 @@ use super::{
     RELAY, Stacks,
     board::Attendance,
     deliver::{Delivery, Undelivered, deliver},
+    images::send_image,
     link::Link,
     outcome::Outcomes,
 };
@@ -27,11 +33,18 @@ use crate::{
 /// After so long without a word on a stack that was to go, it was not there.
 const NEVER_THERE: Duration = Duration::from_secs(3);
 
+/// After an image could not be sent, so long it is not tried again.
+const IMAGE_PAUSE: Duration = Duration::from_secs(30);
+
 /// How what was begun beside the agent's own words has ended.
 enum Done {
     Brought(Delivery, Result<bool, Undelivered>),
     /// It was waited for long enough whether the agent knows of a stack that is to go.
     LookFor(Delivery),
+    /// An image that an agent wants for this stack was sent, or cannot be.
+    Image(String, WantedImage, Result<(), Undelivered>),
+    /// The same image may be wanted again.
+    ImagePast(String, WantedImage),
 }
 
 type Beside<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send + 'a>>>;
@@ -43,6 +56,8 @@ struct Sent {
     brought: BTreeMap<String, u64>,
     /// These are on their way.
     flying: BTreeMap<String, u64>,
+    /// Images that are on their way, or were a moment ago, with the stack that wants them.
+    images: BTreeSet<(String, WantedImage)>,
     /// The agent has said all that it has.
     has_snapshot: bool,
 }
@@ -137,6 +152,10 @@ impl Stacks {
             let brought = deliver((control, caller), &record, taken, is_newest).await;
             Done::Brought(delivery, brought)
         };
+        let image = |record: AssignmentRecord, wanted: WantedImage| async move {
+            let sent = send_image((control, caller), &record, &wanted).await;
+            Done::Image(record.stack, wanted, sent)
+        };
         let mut follow = Box::pin(async {
             let mut link = Link::open(caller).await?;
             link.begin_lines("/v1/follow").await?;
@@ -156,6 +175,16 @@ impl Stacks {
                 if beside.len() < DELIVERIES_MAX && sent.wants(&record, report.as_deref()) {
                     sent.flying.insert(record.stack.clone(), record.number);
                     beside.push(Box::pin(bring(record)));
+                    continue;
+                }
+                for wanted in report
+                    .iter()
+                    .flat_map(|report| report.wanted_images.clone())
+                {
+                    let key = (record.stack.clone(), wanted.clone());
+                    if beside.len() < DELIVERIES_MAX && sent.images.insert(key) {
+                        beside.push(Box::pin(image(record.clone(), wanted)));
+                    }
                 }
             }
             // Until there is something to look at again.
@@ -170,6 +199,22 @@ impl Stacks {
                     biased;
                     () = attendance.wake.notified() => break,
                     Some(done) = beside.next(), if !beside.is_empty() => {
+                        let done = match done {
+                            Done::Image(stack, wanted, outcome) => {
+                                outcome.map_err(failed)?;
+                                // Where it could not be sent, not at once again.
+                                beside.push(Box::pin(async move {
+                                    sleep(IMAGE_PAUSE).await;
+                                    Done::ImagePast(stack, wanted)
+                                }));
+                                continue;
+                            }
+                            Done::ImagePast(stack, wanted) => {
+                                sent.images.remove(&(stack, wanted));
+                                break;
+                            }
+                            done => done,
+                        };
                         let looks = self.note_done(done, &mut sent, &mut outcomes).await;
                         if let Some(delivery) = looks.map_err(failed)? {
                             beside.push(Box::pin(async move {
@@ -205,6 +250,7 @@ impl Stacks {
     ) -> Result<Option<Delivery>, Undelivered> {
         let (delivery, brought) = match done {
             Done::Brought(delivery, brought) => (delivery, brought),
+            Done::Image(..) | Done::ImagePast(..) => return Ok(None),
             Done::LookFor(delivery) => {
                 if outcomes.attendance.report(&delivery.stack).is_none() {
                     outcomes.removed(&delivery.stack, delivery.number).await;
@@ -256,7 +302,7 @@ impl Stacks {
                 let report = Arc::new(bounded(*report));
                 attendance.put(report.clone());
                 outcomes.report(&report).await;
-                false
+                !report.wanted_images.is_empty()
             }
             Update::Gone { stack } => {
                 attendance.remove(&stack);

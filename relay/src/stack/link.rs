@@ -239,13 +239,23 @@ impl Link {
         path: &str,
         body: Bytes,
     ) -> Result<T, AskError> {
+        self.document_within(method, path, body, STACK_REQUEST_TIMEOUT)
+            .await
+    }
+
+    /// Asks for a document that takes its time.
+    pub(super) async fn document_within<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: std::time::Duration,
+    ) -> Result<T, AskError> {
         let asked = async {
             let response = self.ask(method, path, body).await?;
             self.whole(response).await
         };
-        let bytes = timeout(STACK_REQUEST_TIMEOUT, asked)
-            .await
-            .map_err(|_| late())??;
+        let bytes = timeout(patience, asked).await.map_err(|_| late())??;
         serde_json::from_slice(&bytes)
             .map_err(|_| AskError::Broken("the agent's answer cannot be read".to_owned()))
     }

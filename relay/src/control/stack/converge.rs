@@ -161,7 +161,7 @@ impl Control {
 }
 
 /// The registry that an image reference names.
-pub(super) fn registry_of(image: &str) -> &str {
+pub(crate) fn registry_of(image: &str) -> &str {
     match image.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
         _ => DEFAULT_REGISTRY,
