@@ -99,7 +99,8 @@ impl Site {
         site
     }
 
-    fn clean(&self) {
+    /// Takes away what the Engine has of the project.
+    pub(crate) fn clean(&self) {
         let label = format!("label=com.docker.compose.project={}", self.project);
         for (list, remove) in [
             (vec!["ps", "-aq"], vec!["rm", "-fv"]),
@@ -397,5 +398,14 @@ impl Site {
             }
         });
         gone.await.expect("the stack goes away");
+    }
+}
+
+impl Site {
+    /// Is this text in any file that the agent keeps?
+    pub(crate) fn keeps(&self, text: &str) -> bool {
+        let folder = self.state.path().display().to_string();
+        let found = Command::new("grep").args(["-rqF", text, &folder]).status();
+        found.unwrap().success()
     }
 }

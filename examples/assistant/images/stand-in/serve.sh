@@ -24,7 +24,7 @@ case $version in
   ;;
 esac
 for need in ${NEEDS:-}; do
-  until nc -z -w 2 "${need%:*}" "${need#*:}" 2>/dev/null; do
+  until nc -w 2 "${need%:*}" "${need#*:}" </dev/null >/dev/null 2>&1; do
     echo "$NAME waits for $need"
     sleep 1
   done
