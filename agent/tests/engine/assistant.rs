@@ -111,7 +111,7 @@ impl Product {
             ("BIND", "127.0.0.1"),
             ("PORT", &port.to_string()),
             ("CHECK_INTERVAL", "1s"),
-            ("START_PERIOD", "5s"),
+            ("START_PERIOD", "8s"),
             ("MONITOR", "1s"),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -129,16 +129,6 @@ impl Product {
     /// Sets a variable for what is deployed from now on.
     fn set(&mut self, name: &str, value: &str) {
         self.variables.insert(name.to_owned(), value.to_owned());
-    }
-
-    /// Changes the Compose file for what is deployed from now on.
-    fn edit(&mut self, from: &str, to: &str) {
-        let file = &self.bundle["compose.yml"];
-        let text = String::from_utf8(file.bytes.to_vec()).unwrap();
-        assert!(text.contains(from), "the example has no `{from}`");
-        let text = text.replace(from, to);
-        let file = load::File::new(text.into_bytes());
-        self.bundle.insert("compose.yml".to_owned(), file);
     }
 
     fn load(&self) -> Result<Loaded, Vec<Problem>> {
@@ -184,14 +174,25 @@ impl Product {
             .site
             .docker(&["ps", "--filter", &project, "--format", format]);
         let services: BTreeSet<&str> = listed.lines().collect();
-        let ids = services.into_iter().map(|s| (s.to_owned(), self.site.ids(s)));
+        let ids = services
+            .into_iter()
+            .map(|s| (s.to_owned(), self.site.ids(s)));
         ids.collect()
     }
 
     /// What PostgreSQL answers.
     fn sql(&self, statement: &str) -> String {
         let id = self.site.ids("db").remove(0);
-        let arguments = ["exec", &id, "psql", "-qAt", "-U", "assistant", "-c", statement];
+        let arguments = [
+            "exec",
+            &id,
+            "psql",
+            "-qAt",
+            "-U",
+            "assistant",
+            "-c",
+            statement,
+        ];
         self.site.docker(&arguments)
     }
 

@@ -17,18 +17,33 @@ async fn a_fresh_product_answers_and_the_same_again_takes_no_operation() {
     for (name, service) in &report.services {
         assert_eq!(service.state, ServiceState::Ok, "{name}: {service:?}");
     }
-    assert!(!report.services.contains_key("worker"), "its profile is not active");
+    assert!(
+        !report.services.contains_key("worker"),
+        "its profile is not active"
+    );
     assert_eq!(product.site.ids("app").len(), 2);
     let answer = product.get("/");
-    assert!(answer.contains(r#""service":"app","version":"1""#), "{answer}");
+    assert!(
+        answer.contains(r#""service":"app","version":"1""#),
+        "{answer}"
+    );
     let answer = product.get("/flows/");
     assert!(answer.contains(r#""service":"n8n""#), "{answer}");
     assert_eq!(product.sql("SELECT version FROM releases"), "1");
     for (reference, digest) in &report.digests {
-        assert!(digest.starts_with("sha256:"), "{reference} is not pinned: {digest}");
+        assert!(
+            digest.starts_with("sha256:"),
+            "{reference} is not pinned: {digest}"
+        );
     }
     let app = product.site.ids("app").remove(0);
-    let arguments = ["exec", &app, "cat", "/etc/assistant/settings.toml", "/run/secrets/db-password"];
+    let arguments = [
+        "exec",
+        &app,
+        "cat",
+        "/etc/assistant/settings.toml",
+        "/run/secrets/db-password",
+    ];
     let inside = product.site.docker(&arguments);
     assert!(inside.contains("release = \"1\""), "{inside}");
     assert!(inside.ends_with(PASSWORD), "{inside}");
@@ -57,16 +72,25 @@ async fn a_new_tag_replaces_what_has_it_and_nothing_else() {
     let after = product.ids();
     assert_eq!(changed(&before, &after), ["vectors"]);
     let qdrant = product.site.ids("vectors").remove(0);
-    assert_eq!(product.site.docker(&["exec", &qdrant, "cat", "/version"]), "2");
+    assert_eq!(
+        product.site.docker(&["exec", &qdrant, "cat", "/version"]),
+        "2"
+    );
     let starts = ["exec", &qdrant, "wc", "-l", "/qdrant/storage/starts"];
-    assert!(product.site.docker(&starts).starts_with('2'), "its volume is another one");
+    assert!(
+        product.site.docker(&starts).starts_with('2'),
+        "its volume is another one"
+    );
 
     product.set("TAG", "2");
     product.commits().await;
 
     assert_eq!(changed(&after, &product.ids()), ["app"]);
     assert!(product.get("/").contains(r#""version":"2""#));
-    assert_eq!(product.sql("SELECT version FROM releases ORDER BY 1"), "1\n2");
+    assert_eq!(
+        product.sql("SELECT version FROM releases ORDER BY 1"),
+        "1\n2"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +108,13 @@ async fn a_variable_replaces_the_services_that_it_stands_in() {
     let after = product.ids();
     assert_eq!(changed(&before, &after), ["app"]);
     let app = product.site.ids("app").remove(0);
-    let inside = product.site.docker(&["exec", &app, "sh", "-c", "echo $LOG_LEVEL; cat /etc/assistant/*"]);
+    let inside = product.site.docker(&[
+        "exec",
+        &app,
+        "sh",
+        "-c",
+        "echo $LOG_LEVEL; cat /etc/assistant/*",
+    ]);
     assert!(inside.starts_with("debug\n"), "{inside}");
     assert!(inside.contains("log_level = \"debug\""), "{inside}");
 
@@ -135,6 +165,8 @@ async fn a_profile_adds_its_service_and_without_it_the_service_is_an_orphan_that
 
     assert_eq!(changed(&before, &product.ids()), ["worker"]);
     let all = format!("label=com.docker.compose.project={}", product.site.project);
-    let names = product.site.docker(&["ps", "-a", "--filter", &all, "--format", "{{.Names}}"]);
+    let names = product
+        .site
+        .docker(&["ps", "-a", "--filter", &all, "--format", "{{.Names}}"]);
     assert!(!names.contains("worker"), "{names}");
 }

@@ -12,7 +12,11 @@ fn memory() -> (String, String) {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name));
-        line.unwrap_or_default().split_whitespace().nth(1).unwrap_or_default().to_owned()
+        line.unwrap_or_default()
+            .split_whitespace()
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned()
     };
     (line("VmRSS:"), line("VmHWM:"))
 }
@@ -35,7 +39,11 @@ async fn what_a_deployment_takes_is_told() {
     for _ in 0..3 {
         let begun = clock.now();
         let report = product.commits().await;
-        println!("no-op deployment, {} operations: {:?}", report.operations, clock.now() - begun);
+        println!(
+            "no-op deployment, {} operations: {:?}",
+            report.operations,
+            clock.now() - begun
+        );
     }
 
     product.set("TAG", "3-bad");
@@ -47,6 +55,9 @@ async fn what_a_deployment_takes_is_told() {
     let begun = clock.now();
     let report = product.site.settled(number).await;
     assert_eq!(report.phase, Phase::Reverted);
-    println!("from the failed check to the old release, watched for 1 s: {:?}", clock.now() - begun);
+    println!(
+        "from the failed check to the old release, watched for 1 s: {:?}",
+        clock.now() - begun
+    );
     println!("  at the end: {:?}", memory());
 }

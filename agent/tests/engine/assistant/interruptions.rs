@@ -42,7 +42,11 @@ async fn an_agent_that_is_killed_in_an_update_ends_it_when_it_is_back() {
         product.site.start();
         let report = product.site.settled(number).await;
 
-        assert_eq!(report.phase, Phase::Committed, "killed at {moment}: {report:#?}");
+        assert_eq!(
+            report.phase,
+            Phase::Committed,
+            "killed at {moment}: {report:#?}"
+        );
         assert_eq!(names(&product), EXPECTED, "killed at {moment}");
         let version = format!(r#""version":"{tag}""#);
         assert!(product.get("/").contains(&version), "killed at {moment}");

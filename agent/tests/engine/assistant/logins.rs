@@ -29,14 +29,20 @@ async fn images_come_with_the_right_login_and_a_wrong_one_is_named_for_what_it_i
         let cause = report.cause.unwrap();
         assert_eq!(cause.code, "pull_failed");
         assert!(cause.line.contains("registry login"), "{}", cause.line);
-        assert!(!format!("{cause:?}").contains("battery staple"), "{cause:?}");
+        assert!(
+            !format!("{cause:?}").contains("battery staple"),
+            "{cause:?}"
+        );
         assert!(product.ids().is_empty());
     }
 
     log_in(&mut product, SECRET);
     product.commits().await;
     assert!(product.get("/").contains(r#""version":"1""#));
-    assert!(!product.site.keeps(SECRET), "the password is on the agent's disk");
+    assert!(
+        !product.site.keeps(SECRET),
+        "the password is on the agent's disk"
+    );
 }
 
 fn log_in(product: &mut Product, password: &str) {

@@ -43,7 +43,10 @@ impl Registry {
         let missing = missing_programs();
         if !missing.is_empty() {
             let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-            assert!(!ci, "{missing} is missing (CI=true: nothing may be skipped)");
+            assert!(
+                !ci,
+                "{missing} is missing (CI=true: nothing may be skipped)"
+            );
             println!("skipped: {missing} is not installed");
             return None;
         }
@@ -61,7 +64,11 @@ impl Registry {
             let accounts = settings.path().join("htpasswd");
             fs::write(&accounts, HTPASSWD).unwrap();
             let path = accounts.display();
-            write!(text, "auth: {{htpasswd: {{realm: test, path: \"{path}\"}}}}\n").unwrap();
+            write!(
+                text,
+                "auth: {{htpasswd: {{realm: test, path: \"{path}\"}}}}\n"
+            )
+            .unwrap();
         }
         let path = settings.path().join("registry.yml");
         fs::write(&path, text).unwrap();
@@ -75,7 +82,10 @@ impl Registry {
         let mut log = BufReader::new(process.stderr.take().unwrap());
         let host = loop {
             let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the registry has ended");
+            assert!(
+                log.read_line(&mut line).unwrap() > 0,
+                "the registry has ended"
+            );
             let address = line.split("listening on ").nth(1);
             if let Some(address) = address.and_then(|rest| rest.split('"').next()) {
                 break address.to_owned();
@@ -102,7 +112,9 @@ fn missing_programs() -> String {
         ("nginx-light", "/usr/sbin/nginx"),
         ("postgresql", "/usr/lib/postgresql/15/bin/postgres"),
     ];
-    let missing = programs.iter().filter(|(_, path)| !Path::new(path).exists());
+    let missing = programs
+        .iter()
+        .filter(|(_, path)| !Path::new(path).exists());
     let names: Vec<&str> = missing.map(|(package, _)| *package).collect();
     names.join(", ")
 }
