@@ -293,7 +293,7 @@ impl Stacks {
         check_name(&assignment.stack)?;
         let record = Record::new(assignment, self.site.now_ms());
         let Some(target) = &record.target else {
-            let engine = self.site.engine().map_err(http::of_fault)?;
+            let engine = self.site.engine_soon().await.map_err(http::of_fault)?;
             let found = engine.look(&record.stack, &engine::Wanted::default()).await;
             let found = found.map_err(http::of_fault)?;
             let observed = site::observed(&engine, found)
@@ -309,6 +309,7 @@ impl Stacks {
     }
 
     async fn plan_of(&self, target: &Version, record: &Record) -> Result<Plan, Refused> {
+        self.site.engine_soon().await.map_err(http::of_fault)?;
         let prepared = self
             .site
             .prepare(target, record)
@@ -332,7 +333,7 @@ impl Stacks {
         stack: &str,
         query: &BTreeMap<String, String>,
     ) -> Result<impl Stream<Item = LogLine> + Send + use<>, Refused> {
-        let engine = self.site.engine().map_err(http::of_fault)?;
+        let engine = self.site.engine_soon().await.map_err(http::of_fault)?;
         logs::lines(engine, stack, query)
             .await
             .map_err(http::of_fault)
@@ -375,6 +376,7 @@ impl Stacks {
         if docker.access == crate::policy::Access::Full {
             return Ok(());
         }
+<<<<<<< HEAD
         crate::judge::content::image(docker, &image.reference).map_err(|denied| Refused {
             code: "policy".to_owned(),
             reason: format!("{}: {denied}", in_force.place(&self.site.policy_path)),
@@ -399,6 +401,12 @@ impl Stacks {
     fn image_refused(&self, refused: ImageRefused) {
         let delivery = Delivery::Refused(refused.reason);
         self.site.deliveries.note(&refused.reference, delivery);
+=======
+        let engine = self.site.engine_soon().await.map_err(http::of_fault)?;
+        load::image(&engine, &self.site.disk, &image)
+            .await
+            .map_err(http::of_fault)
+>>>>>>> 5171263 (agent: a plan that is asked for as the agent starts waits for its Engine, instead of saying that there is none)
     }
 }
 

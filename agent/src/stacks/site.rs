@@ -1,7 +1,7 @@
 //! What all stacks of a host share: the way to its Engine and its disk, its policy, its clock,
 //! and where they tell how they are.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use compose::{exchange::SecretText, model::Stack, plan};
 use sha2::{Digest, Sha256};
@@ -18,6 +18,9 @@ use super::{
     record::{Record, Version},
 };
 use crate::{audit::Audit, policy_file::PolicyInForce};
+
+/// How long a person waits for an Engine that has not been found yet.
+const ENGINE_SOON: Duration = Duration::from_secs(3);
 
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,6 +75,18 @@ impl Site {
                 "the Docker Engine does not answer; look at its service and its log",
             ),
         })
+    }
+
+    /// The Engine; where it is not there yet, soon. For what a person asks: an agent that has
+    /// just started, or an Engine that has, is no reason to refuse.
+    ///
+    /// # Errors
+    ///
+    /// It is away.
+    pub async fn engine_soon(&self) -> Result<Engine, Fault> {
+        let mut engine = self.engine.clone();
+        drop(tokio::time::timeout(ENGINE_SOON, engine.wait_for(Option::is_some)).await);
+        self.engine()
     }
 
     /// What goes into hashes in place of the values of secret variables.
