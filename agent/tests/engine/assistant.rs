@@ -48,13 +48,14 @@ impl Drop for Product {
         // Others push to registries of their own: only what came from this one goes.
         let references = format!("reference={}/*/*", self.registry.host());
         let format = "{{.Repository}}:{{.Tag}}";
-        let images = self
+        let listed = self
             .site
-            .docker(&["images", "--filter", &references, "--format", format]);
-        let named = images.lines().filter(|image| !image.ends_with("<none>"));
+            .try_docker(&["images", "--filter", &references, "--format", format]);
+        let listed = listed.unwrap_or_default();
+        let named = listed.lines().filter(|image| !image.ends_with("<none>"));
         let images: Vec<&str> = named.collect();
         if !images.is_empty() {
-            self.site.docker(&[vec!["rmi"], images].concat());
+            drop(self.site.try_docker(&[vec!["rmi"], images].concat()));
         }
     }
 }

@@ -99,7 +99,8 @@ impl Site {
         site
     }
 
-    /// Takes away what the Engine has of the project.
+    /// Takes away what the Engine has of the project. Where it does not answer, or somebody is
+    /// quicker, what is left is taken away next time.
     pub(crate) fn clean(&self) {
         let label = format!("label=com.docker.compose.project={}", self.project);
         for (list, remove) in [
@@ -108,22 +109,30 @@ impl Site {
             (vec!["volume", "ls", "-q"], vec!["volume", "rm", "-f"]),
         ] {
             let list = [list, vec!["--filter", &label]].concat();
-            let ids = self.docker(&list);
+            let ids = self.try_docker(&list).unwrap_or_default();
             if !ids.is_empty() {
-                self.docker(&[remove, ids.split_whitespace().collect()].concat());
+                let remove = [remove, ids.split_whitespace().collect()].concat();
+                drop(self.try_docker(&remove));
             }
         }
     }
 
     /// What the Docker CLI prints.
     pub(crate) fn docker(&self, arguments: &[&str]) -> String {
+        let printed = self.try_docker(arguments);
+        printed.unwrap_or_else(|failed| panic!("docker {arguments:?}: {failed}"))
+    }
+
+    /// What the Docker CLI prints; or what it says where it fails.
+    pub(crate) fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::new("docker");
         command.env("DOCKER_HOST", format!("unix://{}", self.socket.display()));
         command.env("DOCKER_BUILDKIT", "0");
         let output = command.args(arguments).output().unwrap();
-        let failed = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "docker {arguments:?}: {failed}");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
     }
 
     /// An image with a shell and a file `/version` that has `version`.
@@ -381,20 +390,28 @@ impl Site {
 impl Site {
     /// Waits until the agent knows the stack no more.
     pub(crate) async fn gone(&self) {
+        let mut body = self
+            .request("GET", "/v1/follow", Vec::new())
+            .await
+            .into_body();
+        let mut rest = Vec::new();
         let gone = tokio::time::timeout(SOON, async {
             loop {
-                let mut body = self
-                    .request("GET", "/v1/follow", Vec::new())
-                    .await
-                    .into_body();
-                let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-                let line = frame.split(|byte| *byte == b'\n').next().unwrap();
-                if let Ok(Update::Snapshot { stacks }) = serde_json::from_slice(line)
-                    && stacks.iter().all(|report| report.stack != self.project)
-                {
-                    return;
+                let frame = body.frame().await.expect("the stream goes on").unwrap();
+                rest.extend_from_slice(&frame.into_data().unwrap());
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    let is_gone = match serde_json::from_slice(&line).unwrap() {
+                        Update::Snapshot { stacks } => {
+                            stacks.iter().all(|report| report.stack != self.project)
+                        }
+                        Update::Gone { stack } => stack == self.project,
+                        _ => false,
+                    };
+                    if is_gone {
+                        return;
+                    }
                 }
-                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
         gone.await.expect("the stack goes away");

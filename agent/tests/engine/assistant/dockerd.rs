@@ -22,8 +22,14 @@ struct Dockerd {
 impl Drop for Dockerd {
     fn drop(&mut self) {
         self.end("-TERM");
+        // What ran in it when it was killed, where it did not come back to end that.
+        let folder = self.folder.path().display().to_string();
+        let left = Command::new("pgrep").args(["-f", &folder]).output();
+        let left = left.map(|found| String::from_utf8_lossy(&found.stdout).into_owned());
+        for id in left.unwrap_or_default().split_whitespace() {
+            drop(Command::new("kill").args(["-KILL", id]).status());
+        }
         // A mount that is left would keep the folder from going.
-        let folder = self.folder.path().display();
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
         let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
         let mut points: Vec<&str> = points
@@ -95,6 +101,10 @@ impl Dockerd {
             let id = process.id().to_string();
             drop(Command::new("kill").args([signal, &id]).status());
             drop(process.wait());
+            // Its containerd ends with it. Where nobody reaps what lost its parent, as in many
+            // containers, the next Engine would take that for a containerd that still runs.
+            let id = self.folder.path().join("exec/containerd/containerd.pid");
+            drop(std::fs::remove_file(id));
         }
     }
 }
