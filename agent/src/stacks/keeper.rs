@@ -309,6 +309,10 @@ impl State {
                     // Where it is still thought to be there, the link will notice.
                     tokio::time::sleep(REPLAN_PAUSE).await;
                     drop(engine.wait_for(Option::is_some).await);
+                    if *goal == Goal::Verify {
+                        // An Engine that was killed may leave stopped what it shall restart.
+                        return self.enter(Phase::Applying).await;
+                    }
                 }
                 Err(fault) if fault.kind == Kind::Moved && replans < REPLANS_MAX => {
                     tracing::debug!(stack = self.record.stack, %fault, "planning again");
