@@ -128,18 +128,9 @@ async fn whatever_step_the_agent_is_killed_at_it_ends_in_the_new_release() {
         let loaded = site.load(&files(&release));
         let assignment = site.next(loaded.stack);
         site.assign(&assignment, &loaded.blobs).await;
-        let mut steps = 0;
         let number = assignment.number;
-        let reached = std::cell::Cell::new(false);
         // Killed at the `at`-th sign of progress.
-        site.follow(
-            |report| reached.get() || (report.assignment == number && report.phase.is_settled()),
-            |_| {
-                steps += 1;
-                reached.set(steps > at);
-            },
-        )
-        .await;
+        let over = site.progresses(number, at).await;
         site.kill_and_wait().await;
         site.start();
         let report = site.settled(number).await;
@@ -162,7 +153,7 @@ async fn whatever_step_the_agent_is_killed_at_it_ends_in_the_new_release() {
         let mut names: Vec<&str> = names.lines().collect();
         names.sort_unstable();
         assert_eq!(names, ["st-kill-db-1", "st-kill-web-1"], "killed at {at}");
-        if steps <= at {
+        if over {
             break;
         }
         at += 1;

@@ -315,23 +315,24 @@ impl Site {
 
     /// The first report of this assignment, or a later one, that is settled.
     pub(crate) async fn settled(&self, number: u64) -> StackReport {
-        self.follow(
-            |report| report.assignment >= number && report.phase.is_settled(),
-            |_| {},
-        )
-        .await
+        self.follow(|report| report.assignment >= number && report.phase.is_settled())
+            .await
     }
 
-    /// The first report that is as wanted; hears of progress on the way.
-    pub(crate) async fn follow(
+    /// The first report that is as wanted.
+    pub(crate) async fn follow(&self, wanted: impl Fn(&StackReport) -> bool) -> StackReport {
+        let found = self.listen(wanted, |_| false).await;
+        found.expect("only a report ends it")
+    }
+
+    /// The first report that is as wanted; none where progress was `enough` before.
+    async fn listen(
         &self,
         wanted: impl Fn(&StackReport) -> bool,
-        mut hear: impl FnMut(&Progress),
-    ) -> StackReport {
-        let mut body = self
-            .request("GET", "/v1/follow", Vec::new())
-            .await
-            .into_body();
+        enough: impl Fn(&Progress) -> bool,
+    ) -> Option<StackReport> {
+        let response = self.request("GET", "/v1/follow", Vec::new()).await;
+        let mut body = response.into_body();
         let (mut rest, mut last) = (Vec::new(), None);
         let found = tokio::time::timeout(SOON, async {
             loop {
@@ -342,18 +343,14 @@ impl Site {
                     let reports = match serde_json::from_slice(&line).unwrap() {
                         Update::Snapshot { stacks } => stacks,
                         Update::Stack(report) => vec![*report],
-                        Update::Progress(progress) => {
-                            hear(&progress);
-                            continue;
-                        }
-                        Update::Gone { .. } | Update::Alive => continue,
+                        Update::Progress(progress) if progress.stack != self.project => continue,
+                        Update::Progress(progress) if enough(&progress) => return None,
+                        _ => continue,
                     };
-                    for report in reports
-                        .into_iter()
-                        .filter(|report| report.stack == self.project)
-                    {
+                    let own = |report: &StackReport| report.stack == self.project;
+                    for report in reports.into_iter().filter(own) {
                         if wanted(&report) {
-                            return report;
+                            return Some(report);
                         }
                         last = Some(report);
                     }
@@ -361,6 +358,17 @@ impl Site {
             }
         });
         found.await.unwrap_or_else(|_| panic!("it stays {last:#?}"))
+    }
+
+    /// Waits for so many signs of progress; whether it was settled before that.
+    pub(crate) async fn progresses(&self, number: u64, signs: u32) -> bool {
+        let heard = std::cell::Cell::new(0);
+        let over = |report: &StackReport| report.assignment >= number && report.phase.is_settled();
+        let settled = self.listen(over, |_| {
+            heard.set(heard.get() + 1);
+            heard.get() > signs
+        });
+        settled.await.is_some()
     }
 
     /// Deploys, and has it committed.

@@ -1,14 +1,13 @@
 //! The Engine itself goes away in the middle of an update, by force, and comes back.
 
 use std::{
-    cell::Cell,
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
 };
 
-use compose::exchange::{Phase, StackReport};
+use compose::exchange::Phase;
 
 use super::{Product, registry::Registry};
 
@@ -122,22 +121,14 @@ async fn an_engine_that_is_killed_in_an_update_is_waited_for_and_the_update_ends
     product.commits().await;
     product.sql("INSERT INTO notes (text) VALUES ('written before')");
 
-    for (round, (moment, signal)) in [(3, "-TERM"), (9, "-KILL"), (16, "-TERM"), (24, "-KILL")]
+    for (round, (moment, signal)) in [(3, "-TERM"), (12, "-KILL"), (24, "-TERM"), (36, "-KILL")]
         .into_iter()
         .enumerate()
     {
         product.set("TAG", if round % 2 == 0 { "2" } else { "1" });
         product.set("DB_CONNECTIONS", &format!("{}", 40 + round));
         let number = product.assign().await.number;
-        let (reached, mut steps) = (Cell::new(false), 0);
-        let is_over =
-            |report: &StackReport| report.assignment == number && report.phase.is_settled();
-        let hear = |_: &_| {
-            steps += 1;
-            reached.set(steps > moment);
-        };
-        let wanted = |report: &StackReport| reached.get() || is_over(report);
-        product.site.follow(wanted, hear).await;
+        product.site.progresses(number, moment).await;
         dockerd.end(signal);
         dockerd.begin();
         let report = product.site.settled(number).await;

@@ -51,7 +51,7 @@ async fn what_a_deployment_takes_is_told() {
     let failed = |report: &compose::exchange::StackReport| {
         report.assignment == number && report.phase == Phase::Reverting
     };
-    product.site.follow(failed, |_| {}).await;
+    product.site.follow(failed).await;
     let begun = clock.now();
     let report = product.site.settled(number).await;
     assert_eq!(report.phase, Phase::Reverted);

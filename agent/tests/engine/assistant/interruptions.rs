@@ -1,7 +1,5 @@
 //! The agent is killed in the middle of an update of the whole product.
 
-use std::cell::Cell;
-
 use compose::exchange::Phase;
 
 use super::Product;
@@ -24,20 +22,7 @@ async fn an_agent_that_is_killed_in_an_update_ends_it_when_it_is_back() {
         product.set("TAG", tag);
         product.set("DB_CONNECTIONS", &format!("{}", 40 + round));
         let number = product.assign().await.number;
-        let (reached, mut steps) = (Cell::new(false), 0);
-        let is_over = |report: &compose::exchange::StackReport| {
-            report.assignment == number && report.phase.is_settled()
-        };
-        product
-            .site
-            .follow(
-                |report| reached.get() || is_over(report),
-                |_| {
-                    steps += 1;
-                    reached.set(steps > moment);
-                },
-            )
-            .await;
+        product.site.progresses(number, moment).await;
         product.site.kill_and_wait().await;
         product.site.start();
         let report = product.site.settled(number).await;
