@@ -22,6 +22,7 @@ mod failures;
 mod figures;
 mod interruptions;
 mod logins;
+mod policy;
 mod registry;
 
 use registry::Registry;
