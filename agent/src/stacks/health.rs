@@ -59,7 +59,7 @@ pub fn of(service: &Service, one_shot: bool, container: &ContainerInspectRespons
         )),
         RUNNING => checked(container, name),
         EXITED if code == 0 && (one_shot || service.restart == Restart::No) => Standing::Well,
-        RESTARTING | EXITED => ended(service, one_shot, (name, code, restarts)),
+        RESTARTING | EXITED => ended(service, one_shot, seen.status(), (name, code, restarts)),
         CREATED => Standing::Coming(format!("{name} has not been started yet")),
         PAUSED => Standing::Bad(cause("exited", format!("{name} is paused"))),
         other => Standing::Bad(cause("exited", format!("{name} is {other}"))),
@@ -83,7 +83,12 @@ fn checked(container: &ContainerInspectResponse, name: &str) -> Standing {
     }
 }
 
-fn ended(service: &Service, one_shot: bool, (name, code, restarts): (&str, i64, i64)) -> Standing {
+fn ended(
+    service: &Service,
+    one_shot: bool,
+    status: ContainerStateStatusEnum,
+    (name, code, restarts): (&str, i64, i64),
+) -> Standing {
     let comes_back = match service.restart {
         Restart::No => false,
         Restart::Always | Restart::UnlessStopped => !one_shot || code != 0,
@@ -92,8 +97,12 @@ fn ended(service: &Service, one_shot: bool, (name, code, restarts): (&str, i64, 
         }
     };
     match comes_back && restarts < RESTARTS_MAX {
-        true => Standing::Coming(format!(
+        true if status == ContainerStateStatusEnum::RESTARTING => Standing::Coming(format!(
             "{name} ended with code {code} and is started again"
+        )),
+        // Stopped by hand, or by an Engine that was killed: those it leaves as they are.
+        true => Standing::Coming(format!(
+            "{name} ended with code {code}, and the Engine has not started it again"
         )),
         false => Standing::Bad(cause("exited", format!("{name} ended with code {code}"))),
     }
