@@ -128,7 +128,8 @@ impl Site {
         let mut command = Command::new("docker");
         command.env("DOCKER_HOST", format!("unix://{}", self.socket.display()));
         command.env("DOCKER_BUILDKIT", "0");
-        let output = command.args(arguments).output().unwrap();
+        let output = command.args(arguments).output();
+        let output = output.map_err(|error| error.to_string())?;
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),

@@ -64,9 +64,9 @@ impl Registry {
             let accounts = settings.path().join("htpasswd");
             fs::write(&accounts, HTPASSWD).unwrap();
             let path = accounts.display();
-            write!(
+            writeln!(
                 text,
-                "auth: {{htpasswd: {{realm: test, path: \"{path}\"}}}}\n"
+                "auth: {{htpasswd: {{realm: test, path: \"{path}\"}}}}"
             )
             .unwrap();
         }
