@@ -4,7 +4,11 @@
 //! In floor order: what is kept ([`record`], [`disk`], [`addressed`]) and told ([`board`],
 //! [`report`], [`health`], [`fault`]); the Engine ([`engine`], [`link`], [`usage`], [`logs`]);
 //! what all stacks share ([`site`], [`rules`]); what is done ([`images`], [`execute`],
+<<<<<<< HEAD
 //! [`keeper`]); the door ([`http`]); and a plan for the person on this host ([`preview`]).
+=======
+//! [`revive`], [`keeper`]); and the door ([`http`]).
+>>>>>>> 238220a (agent: what ran before an Engine was killed runs again once it is back, for that Engine leaves it stopped)
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
@@ -40,6 +44,7 @@ mod logs;
 pub mod preview;
 pub mod record;
 pub mod report;
+pub mod revive;
 pub mod rules;
 pub mod site;
 pub mod usage;
@@ -549,11 +554,12 @@ impl Running {
             News::Changed(project) => self.look(&project).await,
             News::Back => {
                 for (name, kept) in &self.kept {
-                    kept.changed.send_modify(|count| *count += 1);
+                    // Before the stack is looked at again: what it was is about to be compared.
                     let report = self.site.board.report(name);
-                    if report.is_some_and(|report| report.phase == Phase::Failed) {
+                    if report.is_some_and(|report| report.phase.is_settled()) {
                         drop(kept.orders.send(Order::EngineBack).await);
                     }
+                    kept.changed.send_modify(|count| *count += 1);
                 }
                 let Ok(engine) = self.site.engine() else {
                     return;

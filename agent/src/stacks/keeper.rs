@@ -24,7 +24,9 @@ use super::{
     health::{self, Standing},
     images,
     record::{Goal, Record, Version},
-    report, rules,
+    report,
+    revive::revive,
+    rules,
     site::{Prepared, Site, observed},
     usage::Usages,
 };
@@ -180,6 +182,11 @@ impl State {
                 self.record.engine_is_back(now);
                 if self.record.phase != before {
                     self.save().await;
+                }
+                if self.record.standing().is_some()
+                    && let Err(fault) = revive(&self.site, &self.record.stack).await
+                {
+                    tracing::warn!(stack = self.record.stack, %fault, "not all runs again");
                 }
             }
         }
