@@ -8,7 +8,8 @@ const TWO: &str = r#"
 services:
   db:
     image: IMAGE:1
-    command: sh -c 'test -f /data/made || date > /data/made; while [ ! -e /stop ]; do sleep 0.2; done'
+    command: >-
+      sh -c 'test -f /data/made || date > /data/made; while [ ! -e /stop ]; do sleep 0.2; done'
     stop_grace_period: 0s
     volumes: ["data:/data"]
     healthcheck: {test: test -f /data/made, interval: 1s, retries: 3}
