@@ -4,11 +4,7 @@
 //! In floor order: what is kept ([`record`], [`disk`], [`addressed`]) and told ([`board`],
 //! [`report`], [`health`], [`fault`]); the Engine ([`engine`], [`link`], [`usage`], [`logs`]);
 //! what all stacks share ([`site`], [`rules`]); what is done ([`images`], [`execute`],
-<<<<<<< HEAD
-//! [`keeper`]); the door ([`http`]); and a plan for the person on this host ([`preview`]).
-=======
-//! [`revive`], [`keeper`]); and the door ([`http`]).
->>>>>>> 238220a (agent: what ran before an Engine was killed runs again once it is back, for that Engine leaves it stopped)
+//! [`revive`], [`keeper`]); the door ([`http`]); and a plan for the person on this host ([`preview`]).
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
@@ -369,7 +365,7 @@ impl Stacks {
     /// Which blobs of an image have to be sent: what is neither here nor in the Engine.
     async fn needed(&self, image: &ImageLoad) -> Result<Accepted, Refused> {
         self.may_load(image)?;
-        let engine = self.site.engine().map_err(http::of_fault)?;
+        let engine = self.site.engine_soon().await.map_err(http::of_fault)?;
         let missing = load::missing(&engine, &self.site.disk, image).await;
         let missing = missing.map_err(http::of_fault)?;
         Ok(Accepted { missing })
@@ -381,7 +377,6 @@ impl Stacks {
         if docker.access == crate::policy::Access::Full {
             return Ok(());
         }
-<<<<<<< HEAD
         crate::judge::content::image(docker, &image.reference).map_err(|denied| Refused {
             code: "policy".to_owned(),
             reason: format!("{}: {denied}", in_force.place(&self.site.policy_path)),
@@ -391,7 +386,7 @@ impl Stacks {
 
     async fn load_image(&self, image: ImageLoad) -> Result<ImageLoaded, Refused> {
         self.may_load(&image)?;
-        let engine = self.site.engine().map_err(http::of_fault)?;
+        let engine = self.site.engine_soon().await.map_err(http::of_fault)?;
         let loaded = load::image(&engine, &self.site.disk, &image).await;
         let loaded = loaded.map_err(http::of_fault)?;
         let delivery = Delivery::Loaded {
@@ -406,12 +401,6 @@ impl Stacks {
     fn image_refused(&self, refused: ImageRefused) {
         let delivery = Delivery::Refused(refused.reason);
         self.site.deliveries.note(&refused.reference, delivery);
-=======
-        let engine = self.site.engine_soon().await.map_err(http::of_fault)?;
-        load::image(&engine, &self.site.disk, &image)
-            .await
-            .map_err(http::of_fault)
->>>>>>> 5171263 (agent: a plan that is asked for as the agent starts waits for its Engine, instead of saying that there is none)
     }
 }
 

@@ -10,9 +10,10 @@ use std::{
 };
 
 use agent::{
+    audit::{self, Audit, Kept},
     policy::Policy,
     policy_file::PolicyInForce,
-    stacks::{self, Runner, Stacks},
+    stacks::{self, Caller, Runner, Stacks},
     state_dir::StateDir,
 };
 use bytes::Bytes;
@@ -41,6 +42,9 @@ pub(crate) struct Site {
     policy: Policy,
     /// The project's name, of this test alone.
     pub(crate) project: String,
+    audit: Audit,
+    /// The customer's record, as it was kept.
+    pub(crate) recorded: Kept,
     running: Option<(Stacks, JoinHandle<()>)>,
     number: u64,
 }
@@ -172,6 +176,7 @@ impl Site {
             docker_socket: self.socket.clone(),
             policy: PolicyInForce::for_ever(self.policy.clone()),
             policy_path: PathBuf::from("/etc/sternline/policy.toml"),
+            audit: self.audit.clone(),
         })
         .unwrap();
         self.running = Some((stacks, tokio::spawn(Runner::run(runner))));
@@ -202,7 +207,7 @@ impl Site {
     ) -> Response<Incoming> {
         let (here, there) = tokio::io::duplex(256 * 1024);
         let stacks = self.running.as_ref().unwrap().0.clone();
-        tokio::spawn(stacks.serve(there));
+        tokio::spawn(stacks.serve(there, Caller::default()));
         let io = TokioIo::new(here);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
         tokio::spawn(connection);
@@ -257,6 +262,7 @@ impl Site {
         Assignment {
             number: self.number,
             stack: self.project.clone(),
+            author: "ann".to_owned(),
             desired: Desired::Run {
                 release: format!("r{}", self.number),
                 stack: Box::new(stack),

@@ -238,13 +238,11 @@ impl Client {
             || format!("the relay answered {status}"),
             |text| human::printable(&text),
         );
-        let mistakes = problem.errors.iter().map(|text| human::printable(text));
-        let message = std::iter::once(message)
-            .chain(mistakes.map(|mistake| format!("  {mistake}")))
-            .collect::<Vec<_>>()
-            .join("\n");
+        let errors = problem.errors.iter();
+        let details = errors.map(|text| human::printable(text)).collect();
         let printable = |text: Option<String>| text.map(|text| human::printable(&text));
         Failure::new(exit_of(status), message)
+            .detailed(details)
             .answered(printable(problem.code), printable(problem.request_id))
             // What else there is to do, the relay says itself.
             .advise(match status {

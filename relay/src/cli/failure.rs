@@ -58,6 +58,8 @@ pub struct Failure {
     advice: Option<String>,
     code: Option<String>,
     request_id: Option<String>,
+    /// Each of several mistakes. Boxed: a failure is handed on by value.
+    details: Box<[String]>,
 }
 
 impl Failure {
@@ -69,6 +71,7 @@ impl Failure {
             advice: None,
             code: None,
             request_id: None,
+            details: Box::default(),
         }
     }
 
@@ -97,6 +100,13 @@ impl Failure {
     pub fn answered(mut self, code: Option<String>, request_id: Option<String>) -> Self {
         self.code = code;
         self.request_id = request_id;
+        self
+    }
+
+    /// Keeps each of several mistakes: a line of its own.
+    #[must_use]
+    pub fn detailed(mut self, details: Vec<String>) -> Self {
+        self.details = details.into();
         self
     }
 
@@ -130,6 +140,7 @@ impl Failure {
             "advice": self.advice,
             "code": self.code,
             "request_id": self.request_id,
+            "errors": self.details,
         }})
     }
 }
@@ -147,6 +158,9 @@ impl fmt::Display for Failure {
             (Some(code), Some(id)) => write!(f, " ({code}, {id})")?,
             (Some(only), None) | (None, Some(only)) => write!(f, " ({only})")?,
             (None, None) => {}
+        }
+        for detail in &self.details {
+            write!(f, "\n  {detail}")?;
         }
         match &self.advice {
             Some(advice) => write!(f, "\n  {advice}"),

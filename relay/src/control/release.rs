@@ -171,11 +171,8 @@ impl Manifest {
             let reason = format!("{count} files, more than {BUNDLE_FILES_MAX}");
             return Err(invalid("files", reason));
         }
-        for path in self
-            .compose
-            .iter()
-            .filter(|path| !self.files.contains_key(*path))
-        {
+        let mut compose = self.compose.iter();
+        if let Some(path) = compose.find(|path| !self.files.contains_key(*path)) {
             let reason = format!("`{}` is not among the files", path.escape_debug());
             return Err(invalid("compose", reason));
         }

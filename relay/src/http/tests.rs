@@ -15,6 +15,8 @@ use crate::{
     metrics,
 };
 
+mod stacks;
+
 /// Where the contract is kept.
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 

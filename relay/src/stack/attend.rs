@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use super::{
     board::Attendance,
     deliver::{Delivery, Undelivered, deliver},
     images::send_image,
-    link::Link,
+    link::{Caller, Link},
     outcome::Outcomes,
 };
 use crate::{
@@ -48,6 +48,16 @@ enum Done {
 }
 
 type Beside<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send + 'a>>>;
+
+/// What it takes to bring assignments to an agent.
+#[derive(Clone, Copy)]
+struct Bringing<'a> {
+    control: &'a Control,
+    caller: Caller<'a>,
+    attendance: &'a Attendance<'a>,
+    /// The newest assignment of each stack: who brings an earlier one ends.
+    newest: &'a Mutex<BTreeMap<String, u64>>,
+}
 
 /// What was sent in a session, and what is on its way.
 #[derive(Default)]
@@ -135,27 +145,14 @@ impl Stacks {
         let mut outcomes = Outcomes::new((control, &self.metrics), environment, attendance);
         let caller = self.caller(session, RELAY);
         let mut sent = Sent::default();
-        let newest = std::sync::Mutex::new(BTreeMap::<String, u64>::new());
+        let newest = Mutex::default();
+        let bringing = Bringing {
+            control,
+            caller,
+            attendance,
+            newest: &newest,
+        };
         let mut beside = Beside::new();
-        let newest = &newest;
-        let bring = |record: AssignmentRecord| async move {
-            let delivery = Delivery::of(&record);
-            let taken = || attendance.under_way(&record.stack, record.number, delivery.deadline);
-            let is_newest = || {
-                let newest = newest
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                newest
-                    .get(&record.stack)
-                    .is_none_or(|number| *number <= record.number)
-            };
-            let brought = deliver((control, caller), &record, taken, is_newest).await;
-            Done::Brought(delivery, brought)
-        };
-        let image = |record: AssignmentRecord, wanted: WantedImage| async move {
-            let sent = send_image((control, caller), &record, &wanted).await;
-            Done::Image(record.stack, wanted, sent)
-        };
         let mut follow = Box::pin(async {
             let mut link = Link::open(caller).await?;
             link.begin_lines("/v1/follow").await?;
@@ -167,26 +164,7 @@ impl Stacks {
             let failed = |error: Undelivered| (error, live);
             let records = control.assignments_of(environment).await;
             let records = records.map_err(|error| failed(error.into()))?;
-            for record in records.into_iter().take(STACKS_SEEN_MAX) {
-                if let Ok(mut newest) = newest.lock() {
-                    newest.insert(record.stack.clone(), record.number);
-                }
-                let report = attendance.report(&record.stack);
-                if beside.len() < DELIVERIES_MAX && sent.wants(&record, report.as_deref()) {
-                    sent.flying.insert(record.stack.clone(), record.number);
-                    beside.push(Box::pin(bring(record)));
-                    continue;
-                }
-                for wanted in report
-                    .iter()
-                    .flat_map(|report| report.wanted_images.clone())
-                {
-                    let key = (record.stack.clone(), wanted.clone());
-                    if beside.len() < DELIVERIES_MAX && sent.images.insert(key) {
-                        beside.push(Box::pin(image(record.clone(), wanted)));
-                    }
-                }
-            }
+            bringing.begin(records, &mut sent, &mut beside);
             // Until there is something to look at again.
             loop {
                 let next = async {
@@ -339,6 +317,52 @@ impl Stacks {
     }
 }
 
+impl<'a> Bringing<'a> {
+    fn newest(&self) -> MutexGuard<'a, BTreeMap<String, u64>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to bring what is to be sent.
+    fn begin(self, records: Vec<AssignmentRecord>, sent: &mut Sent, beside: &mut Beside<'a>) {
+        for record in records.into_iter().take(STACKS_SEEN_MAX) {
+            self.newest().insert(record.stack.clone(), record.number);
+            let report = self.attendance.report(&record.stack);
+            if beside.len() < DELIVERIES_MAX && sent.wants(&record, report.as_deref()) {
+                sent.flying.insert(record.stack.clone(), record.number);
+                beside.push(Box::pin(self.bring(record)));
+                continue;
+            }
+            let wanted = report.iter().flat_map(|report| &report.wanted_images);
+            for wanted in wanted {
+                let key = (record.stack.clone(), wanted.clone());
+                if beside.len() < DELIVERIES_MAX && sent.images.insert(key) {
+                    beside.push(Box::pin(self.image(record.clone(), wanted.clone())));
+                }
+            }
+        }
+    }
+
+    async fn image(self, record: AssignmentRecord, wanted: WantedImage) -> Done {
+        let sent = send_image((self.control, self.caller), &record, &wanted).await;
+        Done::Image(record.stack, wanted, sent)
+    }
+
+    async fn bring(self, record: AssignmentRecord) -> Done {
+        let delivery = Delivery::of(&record);
+        let taken = || {
+            let deadline = delivery.deadline;
+            self.attendance
+                .under_way(&record.stack, record.number, deadline);
+        };
+        let is_newest = || {
+            let newest = self.newest().get(&record.stack).copied();
+            newest.is_none_or(|number| number <= record.number)
+        };
+        let brought = deliver((self.control, self.caller), &record, taken, is_newest).await;
+        Done::Brought(delivery, brought)
+    }
+}
+
 /// What came of waiting for the agent.
 enum Heard {
     Link(Result<Link, AskError>),
@@ -361,6 +385,7 @@ fn bounded(mut report: StackReport) -> StackReport {
         report.digests.clear();
         report.networks.clear();
         report.volumes.clear();
+        report.wanted_images.clear();
     }
     report
 }

@@ -108,7 +108,7 @@ pub(super) fn gather(stack: &StackName, args: &FileArgs) -> Result<Option<Gather
     };
     let root = match (&args.project_directory, files.first()) {
         (Some(root), _) => root.clone(),
-        (None, Some(first)) => first.parent().unwrap_or(Path::new("")).to_owned(),
+        (None, Some(first)) => first.parent().unwrap_or_else(|| Path::new("")).to_owned(),
         (None, None) => return Ok(None),
     };
     let root = absolute(&root)?;
@@ -129,10 +129,8 @@ pub(super) fn gather(stack: &StackName, args: &FileArgs) -> Result<Option<Gather
         variables,
     };
     let found = references(&sources);
-    for path in compose
-        .iter()
-        .filter(|path| !found.bundle.contains_key(*path))
-    {
+    let is_there = |path: &&String| found.bundle.contains_key(*path);
+    if let Some(path) = compose.iter().find(|path| !is_there(path)) {
         let problem = found.problems.first().map(ToString::to_string);
         let message = problem.unwrap_or_else(|| format!("there is no file {path}"));
         return Err(Failure::new(Exit::Usage, message));
@@ -183,7 +181,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 
 /// A file's path in the bundle.
 fn path_in(root: &Path, file: &Path) -> Result<String, Failure> {
-    let folder = absolute(file.parent().unwrap_or(Path::new("")))?;
+    let folder = absolute(file.parent().unwrap_or_else(|| Path::new("")))?;
     let full = folder.join(file.file_name().unwrap_or_default());
     let inside = full.strip_prefix(root).map_err(|_| {
         let message = format!(

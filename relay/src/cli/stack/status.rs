@@ -138,6 +138,8 @@ fn state(one: &Deployment) -> String {
 fn age(one: &Deployment) -> String {
     match (one.live, one.heard_ms_ago) {
         (true, _) => String::new(),
+        // The agent is there, and says so in the line below.
+        (false, None) if one.state == "unreachable" => String::new(),
         (false, Some(ms)) => {
             let ago = human::ago(Duration::from_millis(ms));
             format!(" {DIM}(offline; last known {ago}){PLAIN}")

@@ -175,7 +175,14 @@ impl Board {
             let environment = human::printable(name);
             let Some(one) = &shown.latest else { continue };
             let state = human::printable(&one.state);
-            lines.push((environment.clone(), format!("{environment}: {state}")));
+            // Whoever waits is to know that it may take until the agent returns.
+            let is_away = !one.live && !one.settled;
+            let away = if is_away {
+                " (the agent is offline)"
+            } else {
+                ""
+            };
+            lines.push((environment.clone(), format!("{environment}: {state}{away}")));
             let services = one.report.iter().flat_map(|report| &report.services);
             for (service, report) in services {
                 let running = report

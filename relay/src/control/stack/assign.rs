@@ -1,6 +1,7 @@
 //! Writing assignments: what is the same already is left as it is.
 
 use tracing::info;
+use zeroize::Zeroizing;
 
 use super::{Content, Control, Deployed, Error, Placement, Principal, deploy::assigned};
 use crate::{
@@ -10,6 +11,14 @@ use crate::{
 
 /// What goes with assignments: variables, the asker's key with what was asked, the deadline.
 pub(super) type Command = (Vec<VariableRecord>, Option<(String, String)>, u32);
+
+/// What a placement is beside what is there.
+enum Weighed {
+    /// This is the very same.
+    Same(Box<AssignmentRecord>),
+    /// It has this fingerprint, and a number above this one.
+    New(String, u64),
+}
 
 /// Where an assignment's content is sealed for.
 pub(super) fn place_of(stack: &str, fingerprint: &str) -> String {
@@ -30,44 +39,35 @@ impl Control {
         let stack = deployed.stack.clone();
         let (mut new, mut places) = (Vec::new(), Vec::new());
         for placement in placements {
-            let fingerprint = self.content_fingerprint(&placement.content)?;
-            let newest = self.newest_of(&placement, &stack).await?;
-            let is_same = |had: &AssignmentRecord| {
-                had.fingerprint == fingerprint
-                    && !placement.content.force_recreate
-                    && !had.outcome.as_ref().is_some_and(is_in_vain)
+            let (fingerprint, above) = match self.weigh(&stack, &placement).await? {
+                Weighed::New(fingerprint, above) => (fingerprint, above),
+                Weighed::Same(same) => {
+                    let same = assigned(&placement.environment, &same, false);
+                    deployed.assignments.push(same);
+                    continue;
+                }
             };
-            if let Some(same) = newest.filter(is_same) {
-                let same = assigned(&placement.environment, &same, false);
-                deployed.assignments.push(same);
-                continue;
-            }
-            let text = zeroize::Zeroizing::new(content_text(&placement.content)?);
-            let seen = self.converger.seen(placement.environment.id, &stack);
-            new.push(NewAssignment {
+            let text = Zeroizing::new(content_text(&placement.content)?);
+            let one = NewAssignment {
                 environment: placement.environment.id,
                 stack: stack.clone(),
-                above: seen.report.map_or(0, |report| report.assignment),
+                above,
                 release: placement.release,
                 sealed: self.seal(&place_of(&stack, &fingerprint), text.as_bytes())?,
                 fingerprint,
                 author: principal.name().to_owned(),
                 created_at: self.now(),
                 deadline_seconds,
-            });
+            };
+            // The answer is written together with what it says. Nobody else assigns
+            // meanwhile, so that the number is known.
+            let expected = expected(&one, above + 1);
+            let answer = assigned(&placement.environment, &expected, true);
+            deployed.assignments.push(answer);
+            new.push(one);
             places.push(placement.environment);
         }
-        // The answer is written with what it says; numbers are known beforehand, since
-        // nobody else assigns meanwhile.
-        let mut answer = deployed.clone();
-        for (place, one) in places.iter().zip(&new) {
-            let history = self.store.assignment_history(place.id, &stack, 1).await?;
-            let last = history.first().map_or(0, |newest| newest.number);
-            let number = last.max(one.above) + 1;
-            answer
-                .assignments
-                .push(assigned(place, &expected(one, number), true));
-        }
+        let mut answer = deployed;
         answer
             .assignments
             .sort_by(|a, b| a.environment.cmp(&b.environment));
@@ -99,14 +99,25 @@ impl Control {
         Ok(answer)
     }
 
-    async fn newest_of(
-        &self,
-        placement: &Placement,
-        stack: &str,
-    ) -> Result<Option<AssignmentRecord>, Error> {
+    /// Whether a placement is what is assigned already.
+    async fn weigh(&self, stack: &str, placement: &Placement) -> Result<Weighed, Error> {
+        let fingerprint = self.content_fingerprint(&placement.content)?;
         let id = placement.environment.id;
         let history = self.store.assignment_history(id, stack, 1).await?;
-        Ok(history.into_iter().next())
+        let newest = history.into_iter().next();
+        let last = newest.as_ref().map_or(0, |newest| newest.number);
+        let is_same = |had: &AssignmentRecord| {
+            had.fingerprint == fingerprint
+                && !placement.content.force_recreate
+                && !had.outcome.as_ref().is_some_and(is_in_vain)
+        };
+        if let Some(same) = newest.filter(is_same) {
+            return Ok(Weighed::Same(Box::new(same)));
+        }
+        // An agent may know of later ones than a store that was put back from a copy.
+        let seen = self.converger.seen(id, stack);
+        let known = seen.report.map_or(0, |report| report.assignment);
+        Ok(Weighed::New(fingerprint, last.max(known)))
     }
 
     /// Equal for equal content. What was learnt of images is left out: it is the same stack
@@ -118,7 +129,7 @@ impl Control {
             content.remove_foreign_orphans,
         );
         let text = serde_json::to_string(&unpinned).map_err(unwritable)?;
-        Ok(self.fingerprint(zeroize::Zeroizing::new(text).as_bytes()))
+        Ok(self.fingerprint(Zeroizing::new(text).as_bytes()))
     }
 }
 

@@ -115,7 +115,8 @@ async fn a_deployment_is_assigned_and_its_agent_told() {
         (assigned.release, assigned.number, assigned.is_new),
         (Some(1), 1, true)
     );
-    assert_eq!(*locked(&fixture.stacks.told), [fixture.berlin().await]);
+    let berlin = fixture.berlin().await;
+    assert_eq!(*locked(&fixture.stacks.told), [berlin]);
     let sent = fixture.sent().await;
     assert_eq!(image(&sent, "web"), "registry.example/web:1");
     let views = fixture
