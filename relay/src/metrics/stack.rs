@@ -16,7 +16,7 @@ const DEPLOYMENT_SECONDS: [f64; 9] = [0.5, 2.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1
 const OUTCOMES: [&str; 5] = ["committed", "failed", "refused", "removed", "reverted"];
 
 /// What keeps the relay from having agents do what is assigned.
-const TROUBLES: [&str; 5] = ["broken", "not_served", "offline", "refused", "store"];
+const TROUBLES: [&str; 4] = ["broken", "not_served", "refused", "store"];
 
 /// How far stacks are, as agents call it.
 pub const STACK_PHASES: [&str; 11] = [
@@ -81,7 +81,7 @@ impl StackSeries {
                 "stack_troubles_total",
                 "Times that an agent could not be had to do what is assigned, by cause: \
                  `refused` an assignment, `not_served` (its policy or an older release), \
-                 `broken` (no sensible answer), `offline` meanwhile, `store` (the relay's own).",
+                 `broken` (no sensible answer), `store` (the relay's own).",
                 &["cause"],
             )?,
         };

@@ -30,6 +30,9 @@ use crate::{
     store::AssignmentRecord,
 };
 
+/// So often in a row an agent may fail to answer before people are told.
+const FAILURES_UNSEEN: u32 = 3;
+
 /// After so long without a word on a stack that was to go, it was not there.
 const NEVER_THERE: Duration = Duration::from_secs(3);
 
@@ -83,6 +86,7 @@ impl Stacks {
         let attendance = self.board.attend(environment);
         let [first, longest] = STACK_RETRY;
         let mut pause = first;
+        let mut failures = 0;
         loop {
             while !self.board.is_assigned(environment) {
                 attendance.wake.notified().await;
@@ -93,10 +97,11 @@ impl Stacks {
                 was_live = live;
                 error
             });
+            failures += 1;
             if was_live {
-                pause = first;
+                (pause, failures) = (first, 0);
             }
-            self.note_trouble(environment, &attendance, &error);
+            self.note_trouble((environment, failures), &attendance, &error);
             let wait = match &error {
                 Undelivered::Asked(AskError::NotServed(_)) => longest,
                 _ => pause,
@@ -112,12 +117,13 @@ impl Stacks {
 
     fn note_trouble(
         &self,
-        environment: EnvironmentId,
+        (environment, failures): (EnvironmentId, u32),
         attendance: &Attendance<'_>,
         error: &Undelivered,
     ) {
         let (cause, shown, line) = match error {
-            Undelivered::Asked(AskError::Offline) => ("offline", None, "no session".to_owned()),
+            // The session ends, and this with it: no trouble of the agent's.
+            Undelivered::Asked(AskError::Offline) => return attendance.trouble(None),
             Undelivered::Asked(AskError::NotServed(line)) => {
                 ("not_served", Some(line.clone()), line.clone())
             }
@@ -126,7 +132,11 @@ impl Stacks {
                 Some(refused.reason.clone()),
                 refused.reason.clone(),
             ),
-            Undelivered::Asked(AskError::Broken(line)) => ("broken", None, line.clone()),
+            // Once may pass; again and again a person is to know.
+            Undelivered::Asked(AskError::Broken(line)) => {
+                let shown = (failures >= FAILURES_UNSEEN).then(|| line.clone());
+                ("broken", shown, line.clone())
+            }
             Undelivered::Store(error) => ("store", Some(error.to_string()), error.to_string()),
         };
         self.metrics.stack_trouble(cause);
