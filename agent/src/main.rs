@@ -5,9 +5,7 @@ use std::{env, ffi::OsString, io, process::ExitCode};
 use agent::{
     cli::{Cli, Command, Places, RunArgs},
     config::{self, Settings},
-    log, manual, run, sandbox,
-    stacks::preview,
-    status,
+    log, manual, run, sandbox, status,
     token::{self, TOKEN_VARIABLE, TokenSources},
 };
 use clap::{CommandFactory, Parser};
@@ -19,20 +17,13 @@ fn main() -> ExitCode {
     tunnel::look_up_without_libraries();
     match Cli::parse().command {
         Command::Run(arguments) => start(*arguments),
-        Command::Status(asked) => with_settings(&asked.places, |settings| {
-            status::show::run(&settings.state_dir, &asked)
-        }),
-        Command::Sandbox(asked) => with_settings(&asked.places, |settings| {
-            sandbox::show::run(settings, asked.json)
-        }),
-        Command::Plan(asked) => {
-            let file = asked.places.config.as_deref();
-            let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
-            match config::load(file, &asked.flags(), &environment) {
-                Ok(settings) => preview::run(&asked, &settings),
-                Err(error) => fail(&error.to_string()),
-            }
+        Command::Status(asked) => {
+            with_settings(&asked.places, |s| status::show::run(&s.state_dir, &asked))
         }
+        Command::Sandbox(asked) => {
+            with_settings(&asked.places, |s| sandbox::show::run(s, asked.json))
+        }
+        Command::Plan(asked) => agent::stacks::preview::run(&asked),
         Command::Completions { shell } => written(manual::print_completions(Cli::command(), shell)),
         Command::Man { folder } => written(manual::write_pages(Cli::command(), &folder)),
     }
@@ -70,11 +61,9 @@ fn start(arguments: RunArgs) -> ExitCode {
 }
 
 fn with_settings(places: &Places, run: impl FnOnce(&Settings) -> ExitCode) -> ExitCode {
-    let (file, environment) = (places.config.as_deref(), env::vars_os().collect::<Vec<_>>());
-    match config::load(file, &places.flags(), &environment) {
-        Ok(settings) => run(&settings),
-        Err(error) => fail(&error.to_string()),
-    }
+    let environment: Vec<_> = env::vars_os().collect();
+    let loaded = config::load(places.config.as_deref(), &places.flags(), &environment);
+    loaded.map_or_else(|error| fail(&error.to_string()), |settings| run(&settings))
 }
 
 fn written(outcome: io::Result<()>) -> ExitCode {

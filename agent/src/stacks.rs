@@ -4,7 +4,8 @@
 //! In floor order: what is kept ([`record`], [`disk`], [`addressed`]) and told ([`board`],
 //! [`report`], [`health`], [`fault`]); the Engine ([`engine`], [`link`], [`usage`], [`logs`]);
 //! what all stacks share ([`site`], [`rules`]); what is done ([`images`], [`execute`],
-//! [`revive`], [`keeper`]); the door ([`http`]); and a plan for the person on this host ([`preview`]).
+//! [`revive`], [`keeper`]); the door ([`http`]); and a plan for the person on this host
+//! ([`preview`]).
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 

@@ -14,14 +14,16 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tunnel::{
-    IncomingStream, OpenRequest, Session, SpliceIo, Spliced, World,
+    IncomingStream, Session, SpliceIo, World,
     world::{TargetEnd, TargetSocket},
 };
 use wire::{close::ResetCode, target::Target};
 
+mod account;
 mod admission;
 mod judged;
 
+use account::{Asked, Outcome};
 pub use admission::Admission;
 use judged::{Observer, Rules};
 
@@ -82,15 +84,6 @@ struct Reached {
     address: String,
     /// The same, where the policy judges by it.
     remote: Option<SocketAddr>,
-}
-
-/// How a stream went.
-enum Outcome {
-    Spliced(Spliced),
-    /// It was for the compose engine, and has ended; why, where it broke.
-    Served(Result<(), String>),
-    /// The policy changed and forbids it.
-    Revoked,
 }
 
 impl Work {
@@ -479,128 +472,6 @@ fn refusal(error: &io::Error, target: &str) -> Refusal {
         code,
         reason: format!("cannot open {target}: {error}"),
         rule: None,
-    }
-}
-
-impl Outcome {
-    const fn spliced(&self) -> Option<&Spliced> {
-        match self {
-            Self::Spliced(spliced) => Some(spliced),
-            Self::Served(_) | Self::Revoked => None,
-        }
-    }
-
-    fn into_event(self, duration_ms: u64) -> Event {
-        let (outcome, bytes) = match self {
-            Self::Revoked => ("revoked by a change of the policy".to_owned(), None),
-            Self::Served(Ok(())) => ("ok".to_owned(), None),
-            Self::Served(Err(why)) => (why, None),
-            Self::Spliced(Spliced {
-                sent,
-                received,
-                end: Ok(()),
-            }) => ("ok".to_owned(), Some((sent, received))),
-            Self::Spliced(Spliced {
-                sent,
-                received,
-                end: Err(error),
-            }) => (error.to_string(), Some((sent, received))),
-        };
-        let (sent_bytes, received_bytes) = bytes.unzip();
-        Event::Ended {
-            outcome,
-            sent_bytes,
-            received_bytes,
-            duration_ms,
-        }
-    }
-}
-
-/// Who asked for what, in the words of the record.
-#[derive(Debug, Clone)]
-struct Asked {
-    principal: String,
-    request_id: String,
-    target: String,
-}
-
-impl Asked {
-    fn of(open: &OpenRequest) -> Self {
-        Self {
-            principal: open.principal.clone(),
-            request_id: open.request_id.to_string(),
-            target: open.target.to_string(),
-        }
-    }
-
-    /// For the agent's own log.
-    fn trace(&self, event: &Event) {
-        // The principal's text is a peer's: `?` escapes what could forge a line.
-        let Self {
-            principal,
-            request_id,
-            target,
-        } = self;
-        match event {
-            Event::Opened { .. } => tracing::info!(?principal, request_id, target, "stream opened"),
-            Event::Refused { code, reason } => {
-                tracing::warn!(
-                    ?principal,
-                    request_id,
-                    target,
-                    code,
-                    reason,
-                    "stream refused"
-                );
-            }
-            Event::Request {
-                method,
-                path,
-                rule,
-                reason,
-                ..
-            } => match rule {
-                Some(rule) => tracing::warn!(
-                    ?principal,
-                    request_id,
-                    ?method,
-                    ?path,
-                    rule,
-                    reason,
-                    "request refused"
-                ),
-                None => tracing::info!(?principal, request_id, ?method, ?path, "request allowed"),
-            },
-            Event::Stack {
-                stack,
-                action,
-                release,
-                outcome,
-            } => tracing::info!(
-                ?principal,
-                request_id,
-                stack,
-                action,
-                release,
-                outcome,
-                "stack"
-            ),
-            Event::Ended {
-                outcome,
-                sent_bytes,
-                received_bytes,
-                duration_ms,
-            } => tracing::info!(
-                ?principal,
-                request_id,
-                target,
-                outcome,
-                sent_bytes,
-                received_bytes,
-                duration_ms,
-                "stream ended"
-            ),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `sternline-agent plan`: what a Compose file would do on this host, for the customer to read.
 //! A process of its own; it changes nothing.
 
-use std::{fs, process::ExitCode};
+use std::{env, ffi::OsString, fs, process::ExitCode};
 
 use compose::{
     folder::Folder,
@@ -16,7 +16,11 @@ use super::{
     rules,
     site::{Prepared, observed, wanted},
 };
-use crate::{cli::PlanArgs, config::Settings, policy_file::PolicyFile};
+use crate::{
+    cli::PlanArgs,
+    config::{self, Settings},
+    policy_file::PolicyFile,
+};
 
 /// As in sysexits.h: the command line is wrong.
 const EXIT_USAGE: u8 = 64;
@@ -24,7 +28,13 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_REFUSED: u8 = 2;
 
 /// Runs the command.
-pub fn run(asked: &PlanArgs, settings: &Settings) -> ExitCode {
+pub fn run(asked: &PlanArgs) -> ExitCode {
+    let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+    let file = asked.places.config.as_deref();
+    let settings = match config::load(file, &asked.flags(), &environment) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error.to_string(), EXIT_USAGE),
+    };
     let loaded = match loaded(asked) {
         Ok(loaded) => loaded,
         Err(problem) => return fail(&problem, EXIT_USAGE),
@@ -43,7 +53,7 @@ pub fn run(asked: &PlanArgs, settings: &Settings) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string(), 1),
     };
-    let prepared = match runtime.block_on(prepared(&loaded, settings)) {
+    let prepared = match runtime.block_on(prepared(&loaded, &settings)) {
         Ok(prepared) => prepared,
         Err(fault) => return fail(&fault.to_string(), 1),
     };

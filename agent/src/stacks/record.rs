@@ -404,7 +404,9 @@ mod tests {
         /// Whatever happens, in whatever order: what is gone back to is a release that was
         /// found well, and the record says the same after it was written and read.
         #[test]
-        fn what_is_gone_back_to_was_once_committed(events in prop::collection::vec(0_u8..8, 0..40)) {
+        fn what_is_gone_back_to_was_once_committed(
+            events in prop::collection::vec(0_u8..8, 0..40),
+        ) {
             let mut record = Record::new(assignment(1, "r1"), 0);
             let (mut number, mut well) = (1, None::<String>);
             for (now, event) in (1_u64..).zip(events) {

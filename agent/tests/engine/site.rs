@@ -91,7 +91,10 @@ impl Site {
 
     /// A host with the Engine at this socket, with nothing of this project.
     pub(crate) fn at(socket: &Path, project: &str, policy: &str) -> Self {
+        let (audit, recorded) = audit::keep(1_000);
         let site = Self {
+            audit,
+            recorded,
             socket: socket.to_owned(),
             state: tempfile::tempdir().unwrap(),
             policy: Policy::parse(policy).unwrap(),

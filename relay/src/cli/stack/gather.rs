@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Read as _,
-    os::unix::fs::PermissionsExt as _,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
-use compose::load::{
-    self, Bundle, File, Files, Found, Level, Sources, Variables, dotenv, references,
+use compose::{
+    folder::{Folder, FolderError},
+    load::{self, Bundle, Level, Sources, Variables, dotenv, references},
 };
 use zeroize::Zeroizing;
 
@@ -19,16 +19,8 @@ use crate::{
         failure::{Exit, Failure},
         name::StackName,
     },
-    limits::{BLOB_BYTES_MAX, VARIABLE_BYTES_MAX},
+    limits::VARIABLE_BYTES_MAX,
 };
-
-/// Compose files that are looked for, and what is merged over each where it is there.
-const DEFAULTS: [(&str, &str); 4] = [
-    ("compose.yaml", "compose.override.yaml"),
-    ("compose.yml", "compose.override.yml"),
-    ("docker-compose.yml", "docker-compose.override.yml"),
-    ("docker-compose.yaml", "docker-compose.override.yaml"),
-];
 
 /// What a release is made of, read from the disk.
 pub(super) struct Gathered {
@@ -38,90 +30,21 @@ pub(super) struct Gathered {
     pub(super) secrets: BTreeMap<String, Zeroizing<String>>,
 }
 
-/// The files below a folder. Links are not followed: what ships is what is there.
-struct Disk {
-    root: PathBuf,
-}
-
-impl Files for Disk {
-    fn look(&self, path: &str) -> Found {
-        let full = match path {
-            "" => self.root.clone(),
-            path => self.root.join(path),
-        };
-        let metadata = match fs::symlink_metadata(&full) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Absent,
-            Err(error) => return Found::Unreadable(error.to_string()),
-        };
-        if metadata.is_dir() {
-            return folder(&full);
-        }
-        if metadata.is_symlink() {
-            return Found::Other("a symbolic link");
-        }
-        if !metadata.is_file() {
-            return Found::Other("neither a file nor a folder");
-        }
-        if metadata.len() > BLOB_BYTES_MAX as u64 {
-            return Found::Unreadable(format!("it has more than {BLOB_BYTES_MAX} bytes"));
-        }
-        match read(&full) {
-            Ok(bytes) => Found::File(File {
-                bytes: bytes.into(),
-                mode: metadata.permissions().mode() & 0o7777,
-            }),
-            Err(error) => Found::Unreadable(error.to_string()),
-        }
-    }
-}
-
-fn folder(path: &Path) -> Found {
-    let listed = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match listed {
-        Ok(entries) => {
-            let names = entries.into_iter().map(|entry| entry.file_name());
-            let mut names: Vec<String> = names
-                .map(|name| name.to_string_lossy().into_owned())
-                .collect();
-            names.sort();
-            Found::Folder(names)
-        }
-        Err(error) => Found::Unreadable(error.to_string()),
-    }
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path)?;
-    // It may have grown since it was looked at.
-    file.take(BLOB_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// Reads everything that the Compose files refer to. `None`: no file was named, and none of
 /// the usual ones is there.
 pub(super) fn gather(stack: &StackName, args: &FileArgs) -> Result<Option<Gathered>, Failure> {
-    let Some(files) = compose_files(args)? else {
-        return Ok(None);
+    let (folder, compose) = match Folder::of(&args.files, args.project_directory.as_deref()) {
+        Ok(found) => found,
+        Err(FolderError::NoFile(_)) => return Ok(None),
+        Err(error) => return Err(Failure::new(Exit::Usage, error.to_string())),
     };
-    let root = match (&args.project_directory, files.first()) {
-        (Some(root), _) => root.clone(),
-        (None, Some(first)) => first.parent().unwrap_or_else(|| Path::new("")).to_owned(),
-        (None, None) => return Ok(None),
-    };
-    let root = absolute(&root)?;
-    let inside = files.iter().map(|file| path_in(&root, file));
-    let compose = inside.collect::<Result<Vec<_>, _>>()?;
-    let (mut variables, written) = variables(args, &root)?;
+    let (mut variables, written) = variables(args, folder.path())?;
     let secrets = secrets(args)?;
     for name in secrets.keys() {
         variables.set(Level::Given, name, load::variables::Value::Secret);
     }
-    let disk = Disk { root };
     let sources = Sources {
-        files: &disk,
+        files: &folder,
         compose: compose.clone(),
         name: Some(stack.as_str().to_owned()),
         folder: None,
@@ -141,62 +64,6 @@ pub(super) fn gather(stack: &StackName, args: &FileArgs) -> Result<Option<Gather
         bundle: found.bundle,
         secrets,
     }))
-}
-
-fn compose_files(args: &FileArgs) -> Result<Option<Vec<PathBuf>>, Failure> {
-    if !args.files.is_empty() {
-        let missing = args.files.iter().find(|path| !path.is_file());
-        if let Some(path) = missing {
-            let message = format!("there is no Compose file `{}`", path.display());
-            return Err(Failure::new(Exit::Usage, message).advise("check the path given with -f"));
-        }
-        return Ok(Some(args.files.clone()));
-    }
-    let root = args.project_directory.clone().unwrap_or_default();
-    let mut there = DEFAULTS
-        .iter()
-        .filter(|(name, _)| root.join(name).is_file());
-    let Some((name, over)) = there.next() else {
-        return Ok(None);
-    };
-    let both = [root.join(name), root.join(over)];
-    Ok(Some(
-        both.into_iter().filter(|path| path.is_file()).collect(),
-    ))
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
-    fs::canonicalize(path).map_err(|error| {
-        Failure::new(
-            Exit::Usage,
-            format!("cannot use the folder `{}`: {error}", path.display()),
-        )
-    })
-}
-
-/// A file's path in the bundle.
-fn path_in(root: &Path, file: &Path) -> Result<String, Failure> {
-    let folder = absolute(file.parent().unwrap_or_else(|| Path::new("")))?;
-    let full = folder.join(file.file_name().unwrap_or_default());
-    let inside = full.strip_prefix(root).map_err(|_| {
-        let message = format!(
-            "`{}` is not below `{}`, the folder of the release",
-            file.display(),
-            root.display()
-        );
-        Failure::new(Exit::Usage, message)
-            .advise("name a folder above both with --project-directory")
-    })?;
-    let parts = inside.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_string_lossy()),
-        _ => None,
-    });
-    Ok(parts.collect::<Vec<_>>().join("/"))
 }
 
 /// Variables of files and of `--set`: as the loader takes them, and in a table. Of `.env`, which
