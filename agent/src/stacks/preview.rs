@@ -57,7 +57,7 @@ pub fn run(asked: &PlanArgs) -> ExitCode {
         Ok(prepared) => prepared,
         Err(fault) => return fail(&fault.to_string(), 1),
     };
-    let refusals = match PolicyFile::open(settings.policy.clone()) {
+    let refusals = match PolicyFile::open(settings.policy) {
         Ok(file) => rules::refusals(&file.subscribe().borrow().policy, &prepared),
         Err(error) => return fail(&error.to_string(), 1),
     };

@@ -230,6 +230,7 @@ impl Record {
         self.committed.clone_from(&self.target);
         self.force_recreate = false;
         self.adopted = false;
+        self.cause = None;
         self.enter(Phase::Committed, now_ms);
     }
 

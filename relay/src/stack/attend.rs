@@ -187,21 +187,9 @@ impl Stacks {
                     biased;
                     () = attendance.wake.notified() => break,
                     Some(done) = beside.next(), if !beside.is_empty() => {
-                        let done = match done {
-                            Done::Image(stack, wanted, outcome) => {
-                                outcome.map_err(failed)?;
-                                // Where it could not be sent, not at once again.
-                                beside.push(Box::pin(async move {
-                                    sleep(IMAGE_PAUSE).await;
-                                    Done::ImagePast(stack, wanted)
-                                }));
-                                continue;
-                            }
-                            Done::ImagePast(stack, wanted) => {
-                                sent.images.remove(&(stack, wanted));
-                                break;
-                            }
-                            done => done,
+                        let done = note_image(done, &mut sent, &mut beside).map_err(failed)?;
+                        let Some(done) = done else {
+                            break;
                         };
                         let looks = self.note_done(done, &mut sent, &mut outcomes).await;
                         if let Some(delivery) = looks.map_err(failed)? {
@@ -370,6 +358,30 @@ impl<'a> Bringing<'a> {
         };
         let brought = deliver((self.control, self.caller), &record, taken, is_newest).await;
         Done::Brought(delivery, brought)
+    }
+}
+
+/// Takes what is about an image, and leaves the rest.
+fn note_image(
+    done: Done,
+    sent: &mut Sent,
+    beside: &mut Beside<'_>,
+) -> Result<Option<Done>, Undelivered> {
+    match done {
+        Done::Image(stack, wanted, outcome) => {
+            outcome?;
+            // Where it could not be sent, not at once again.
+            beside.push(Box::pin(async move {
+                sleep(IMAGE_PAUSE).await;
+                Done::ImagePast(stack, wanted)
+            }));
+            Ok(None)
+        }
+        Done::ImagePast(stack, wanted) => {
+            sent.images.remove(&(stack, wanted));
+            Ok(None)
+        }
+        done => Ok(Some(done)),
     }
 }
 

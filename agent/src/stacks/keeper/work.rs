@@ -95,10 +95,19 @@ impl State {
             match self.step(goal).await {
                 Err(fault) if fault.kind == Kind::EngineAway => {
                     tracing::info!(stack = self.record.stack, %fault, "waiting for the Engine");
+                    // Somebody looks at a deployment that does not go on. The cause for which it
+                    // goes back is kept.
+                    let before = self.record.cause.clone();
+                    if before.is_none() {
+                        self.record.cause = Some(fault.cause);
+                        self.show_now(None);
+                    }
                     let mut engine = self.site.engine.clone();
                     // Where it is still thought to be there, the link will notice.
                     tokio::time::sleep(REPLAN_PAUSE).await;
                     drop(engine.wait_for(Option::is_some).await);
+                    self.record.cause = before;
+                    self.show_now(None);
                     if *goal == Goal::Verify {
                         // An Engine that was killed may leave stopped what it shall restart.
                         return self.enter(Phase::Applying).await;
@@ -405,9 +414,13 @@ impl State {
                 self.save().await;
             }
             Some(FailureAction::Continue) if self.record.phase == Phase::Verifying => {
-                self.record.cause = Some(fault.cause);
-                if let Err(fault) = self.commit().await {
-                    self.fail(fault.cause).await;
+                match self.commit().await {
+                    // It is kept all the same, and says what is not well.
+                    Ok(()) => {
+                        self.record.cause = Some(fault.cause);
+                        self.save().await;
+                    }
+                    Err(fault) => self.fail(fault.cause).await,
                 }
             }
             _ => self.fail(fault.cause).await,

@@ -151,10 +151,13 @@ fn age(one: &Deployment) -> String {
 /// One line that says what happened.
 pub(super) fn cause_line(cause: &Cause) -> String {
     let line = human::printable(&cause.line);
-    match &cause.service {
-        Some(service) => format!("{RED}{}:{PLAIN} {line}", human::printable(service)),
-        None => line,
-    }
+    let Some(service) = cause.service.as_deref().map(human::printable) else {
+        return line;
+    };
+    // Agents begin the line with the service themselves.
+    let prefix = format!("{service}: ");
+    let rest = line.strip_prefix(&prefix).unwrap_or(&line);
+    format!("{RED}{service}:{PLAIN} {rest}")
 }
 
 fn services(report: &StackReport) -> String {

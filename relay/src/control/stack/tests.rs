@@ -543,6 +543,6 @@ fn an_image_s_registry_is_the_part_before_its_first_slash_that_looks_like_a_host
     ];
 
     for (image, host) in cases {
-        assert_eq!(converge::registry_of(image), host, "{image}");
+        assert_eq!(registry_of(image), host, "{image}");
     }
 }
