@@ -9,3 +9,4 @@ mod policy;
 mod refused;
 mod resume;
 mod site;
+mod stacks;

@@ -84,10 +84,22 @@ impl Disk {
         )
     }
 
-    /// Forgets a stack, and its files.
-    pub fn forget(&self, stack: &str) -> io::Result<()> {
-        unless_absent(fs::remove_file(self.record(stack)))?;
-        unless_absent(fs::remove_dir_all(self.files(stack)))
+    /// Forgets a stack, and its files, but for those that another stack ships as well.
+    ///
+    /// # Errors
+    ///
+    /// The disk's; what is left is swept at the next start.
+    pub fn forget(&self, forgotten: &Record) -> io::Result<()> {
+        unless_absent(fs::remove_file(self.record(&forgotten.stack)))?;
+        unless_absent(fs::remove_dir_all(self.files(&forgotten.stack)))?;
+        let (others, _) = self.records()?;
+        let kept: BTreeSet<String> = others.iter().flat_map(blobs_of).collect();
+        for digest in blobs_of(forgotten) {
+            if !kept.contains(&digest) {
+                self.remove_blob(&digest)?;
+            }
+        }
+        Ok(())
     }
 
     fn record(&self, stack: &str) -> PathBuf {
@@ -196,12 +208,7 @@ impl Disk {
     /// Removes blobs that none of these refers to, and that are no part of what `spared`
     /// names, such as an image that is on its way.
     pub fn sweep(&self, records: &[Record], spared: &BTreeSet<String>) -> io::Result<()> {
-        let mut used = BTreeSet::new();
-        for record in records {
-            for version in [&record.target, &record.committed].into_iter().flatten() {
-                used.extend(version.blobs().into_iter().map(|(digest, _)| digest));
-            }
-        }
+        let used: BTreeSet<String> = records.iter().flat_map(blobs_of).collect();
         for entry in fs::read_dir(self.folder.join("blobs"))? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -347,6 +354,13 @@ pub fn hash(mut from: impl Read) -> io::Result<String> {
     }
     let hex = data_encoding::HEXLOWER.encode(&hasher.finalize());
     Ok(format!("sha256:{hex}"))
+}
+
+/// Digests of the files that a stack ships, and shipped before.
+fn blobs_of(record: &Record) -> Vec<String> {
+    let versions = [&record.target, &record.committed].into_iter().flatten();
+    let blobs = versions.flat_map(Version::blobs);
+    blobs.map(|(digest, _)| digest).collect()
 }
 
 fn read_record(path: &Path) -> io::Result<Record> {

@@ -23,7 +23,12 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tunnel::{Credential, DialOptions, Dialled, World};
-use wire::{backoff::Backoff, close::Retry, message::control, transport::Transport};
+use wire::{
+    backoff::Backoff,
+    close::{CloseCode, Retry},
+    message::control,
+    transport::Transport,
+};
 
 use crate::{
     failure::{Context, Failure},
@@ -72,7 +77,8 @@ pub struct Report {
 #[derive(Debug, Default)]
 struct Log {
     report: Mutex<Report>,
-    online: AtomicUsize,
+    /// Who has come back since the last report.
+    back: AtomicUsize,
 }
 
 /// Now, in microseconds since 1970: the same clock for every process of a run.
@@ -157,7 +163,6 @@ impl Crew {
     fn watch(&mut self) -> Report {
         for (agent, dialled) in self.sessions.drain(..) {
             let (world, log) = (self.world.clone(), self.log.clone());
-            log.online.fetch_add(1, Ordering::Relaxed);
             self.watching.spawn(come_back(world, agent, dialled, log));
         }
         Report::default()
@@ -165,12 +170,12 @@ impl Crew {
 
     async fn report(&mut self) -> Report {
         let (all, began) = (self.watching.len(), tokio::time::Instant::now());
-        while self.log.online.load(Ordering::Relaxed) < all && began.elapsed() < GIVE_UP {
+        while self.log.back.load(Ordering::Relaxed) < all && began.elapsed() < GIVE_UP {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let report = self.log.report.lock();
         let mut report = std::mem::take(&mut *report.unwrap_or_else(PoisonError::into_inner));
-        report.missing = all - self.log.online.load(Ordering::Relaxed).min(all);
+        report.missing = all - self.log.back.swap(0, Ordering::Relaxed).min(all);
         report
     }
 }
@@ -184,13 +189,21 @@ async fn come_back(world: World, agent: Agent, mut dialled: Dialled, log: Arc<Lo
     loop {
         let mut window = dialled.welcome.reconnect_window;
         backoff.on_connected(world.clock.now());
-        while let Some(message) = dialled.session.recv_control().await {
-            if let control::Message::ReconnectWindow(told) = message {
-                window = Duration::from_millis(told.window_ms.into());
+        loop {
+            let message = tokio::select! {
+                message = dialled.session.recv_control() => message,
+                // It would wait for another connection, and a relay that was killed has none.
+                () = dialled.session.connection_lost() => None,
+            };
+            match message {
+                Some(control::Message::ReconnectWindow(told)) => {
+                    window = Duration::from_millis(told.window_ms.into());
+                }
+                Some(_) => {}
+                None => break,
             }
         }
-        let mut retry = dialled.session.closed().await.code.retry();
-        log.online.fetch_sub(1, Ordering::Relaxed);
+        let mut retry = CloseCode::ConnectionLost.retry();
         let stats = dialled.session.stats();
         backoff.on_lost(world.clock.now(), stats.last_heard > stats.opened_at);
         dialled = loop {
@@ -207,7 +220,7 @@ async fn come_back(world: World, agent: Agent, mut dialled: Dialled, log: Arc<Lo
                         report.tried.push(at);
                         report.back.push(back);
                     });
-                    log.online.fetch_add(1, Ordering::Relaxed);
+                    log.back.fetch_add(1, Ordering::Relaxed);
                     break dialled;
                 }
                 Err(error) => {

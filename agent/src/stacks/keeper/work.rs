@@ -55,7 +55,7 @@ impl State {
         let outcome = outcome.unwrap_or_else(|_| Err(self.too_late(&goal)));
         match outcome {
             Ok(()) if goal == Goal::Remove => {
-                let forgotten = self.site.disk.forget(&self.record.stack);
+                let forgotten = self.site.disk.forget(&self.record);
                 if let Err(error) = forgotten {
                     self.fail(Fault::of_disk("forget the stack", &error).cause)
                         .await;
