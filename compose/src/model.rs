@@ -12,13 +12,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod life;
 mod service;
 
-pub use service::{
-    Blkio, BlkioRate, BlkioWeight, Condition, Dependency, Deploy, DeviceMapping, DeviceRequest,
-    FailureAction, FileMount, HealthTest, Healthcheck, Hook, Logging, Mount, MountKind,
-    NetworkAttachment, Order, Port, PullPolicy, Resources, Restart, Service, ServiceScope, Ulimit,
+pub use life::{
+    Deploy, FailureAction, HealthTest, Healthcheck, Hook, Logging, Order, PullPolicy, Restart,
     UpdateConfig,
+};
+pub use service::{
+    Blkio, BlkioRate, BlkioWeight, Condition, Dependency, DeviceMapping, DeviceRequest, FileMount,
+    Mount, MountKind, NetworkAttachment, Port, Resources, Service, ServiceScope, Ulimit,
 };
 
 /// A stack: Compose calls it a project.
