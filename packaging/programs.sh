@@ -29,6 +29,14 @@ program_place() {
   chmod 755 "$2"
 }
 
+# program_place_bare FROM TO: without the names of functions too, for an image that customers
+# pull. A panic says its file and line by itself; the file of program_debug has all the rest.
+program_place_bare() {
+  mkdir -p "$(dirname "$2")"
+  objcopy --strip-all "$1" "$2"
+  chmod 755 "$2"
+}
+
 # program_debug FROM TO: the line tables alone, for gdb and addr2line.
 program_debug() {
   mkdir -p "$(dirname "$2")"

@@ -11,16 +11,17 @@ use serde_json::Value;
 use crate::sources::{self, none, root};
 
 /// Our crates, and which of ours each may import.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("wire", &[]),
     ("compose", &[]),
     ("netsim-core", &[]),
     ("tunnel", &["wire"]),
-    ("relay", &["compose", "tunnel", "wire"]),
-    ("agent", &["compose", "tunnel", "wire"]),
+    ("probe", &["tunnel", "wire"]),
+    ("relay", &["compose", "probe", "tunnel", "wire"]),
+    ("agent", &["compose", "probe", "tunnel", "wire"]),
     (
         "netsim",
-        &["agent", "netsim-core", "relay", "tunnel", "wire"],
+        &["agent", "netsim-core", "probe", "relay", "tunnel", "wire"],
     ),
     ("benches", &["agent", "relay", "tunnel", "wire"]),
     ("tests", &["agent", "relay", "tunnel", "wire"]),
