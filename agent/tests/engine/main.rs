@@ -10,4 +10,8 @@
 
 mod assistant;
 mod deploy;
+mod differential;
+#[path = "../../../compose/tests/fixture/mod.rs"]
+#[expect(dead_code, reason = "what reads where a fixture is stands beside it")]
+mod fixture;
 mod site;

@@ -1,6 +1,6 @@
 //! `stack`: what shall run where, what it would change, and how it fares.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -73,6 +73,28 @@ pub struct HowArgs {
     remove_orphans: bool,
 }
 
+/// Whether a command stays until what it began is done.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Waiting {
+    /// Wait until it is done everywhere; show how far it is
+    #[arg(long)]
+    wait: bool,
+    /// Wait no longer than this; what was begun goes on [default: 2700]
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    wait_timeout: Option<u32>,
+}
+
+/// An agent's own deadline is half an hour; this is some more.
+const WAIT_SECONDS: u32 = 2_700;
+
+impl Waiting {
+    /// For how long; `None`: not at all.
+    fn patience(&self) -> Option<Duration> {
+        let seconds = self.wait_timeout.unwrap_or(WAIT_SECONDS);
+        self.wait.then(|| Duration::from_secs(seconds.into()))
+    }
+}
+
 /// What to do with stacks.
 #[derive(Debug, Subcommand)]
 pub enum StackCommand {
@@ -95,9 +117,9 @@ pub enum StackCommand {
         /// Show what would be done, and do nothing
         #[arg(long, conflicts_with = "wait")]
         plan: bool,
-        /// Wait until it is done everywhere; show how far it is
-        #[arg(long)]
-        wait: bool,
+        /// Until when.
+        #[command(flatten)]
+        wait: Waiting,
     },
     /// Show the exact operations that a deployment would do
     Plan {
@@ -154,9 +176,9 @@ pub enum StackCommand {
         /// Seconds after which the agent takes back what is not done [default: 1800]
         #[arg(long, value_name = "SECONDS")]
         deadline: Option<u32>,
-        /// Wait until it is done everywhere; show how far it is
-        #[arg(long)]
-        wait: bool,
+        /// Until when.
+        #[command(flatten)]
+        wait: Waiting,
     },
     /// Have environments run nothing of a stack from now on
     Remove {
@@ -171,9 +193,9 @@ pub enum StackCommand {
         /// Also remove containers that another tool made for its services
         #[arg(long)]
         remove_orphans: bool,
-        /// Wait until it is done everywhere; show how far it is
-        #[arg(long)]
-        wait: bool,
+        /// Until when.
+        #[command(flatten)]
+        wait: Waiting,
     },
     /// Show what the containers of a stack have written
     Logs {
@@ -269,7 +291,7 @@ pub async fn run(
             if plan {
                 return deploy::plan(&asked, client, (false, format)).await;
             }
-            deploy::deploy(&asked, client, (wait, format)).await
+            deploy::deploy(&asked, client, (wait.patience(), format)).await
         }
         StackCommand::Plan {
             stack,
@@ -330,7 +352,13 @@ async fn change(
                 "to": to.map(|release| release.0),
                 "deadline_seconds": deadline,
             });
-            deploy::assign(client, (&stack, "rollback"), &body, (wait, format)).await
+            deploy::assign(
+                client,
+                (&stack, "rollback"),
+                &body,
+                (wait.patience(), format),
+            )
+            .await
         }
         StackCommand::Remove {
             stack,
@@ -344,7 +372,7 @@ async fn change(
                 "volumes": volumes,
                 "remove_orphans": remove_orphans,
             });
-            deploy::assign(client, (&stack, "remove"), &body, (wait, format)).await
+            deploy::assign(client, (&stack, "remove"), &body, (wait.patience(), format)).await
         }
         StackCommand::Restart {
             stack,

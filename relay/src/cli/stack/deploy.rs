@@ -1,6 +1,6 @@
 //! `deploy`, `plan`, and what else assigns: send the files, ask, show what came of it.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -71,7 +71,7 @@ fn draw_key() -> String {
 pub(super) async fn deploy(
     asked: &Asked<'_>,
     client: &Client,
-    (wait, format): (bool, Format),
+    (wait, format): (Option<Duration>, Format),
 ) -> Result<ExitCode, Failure> {
     let Some(gathered) = gather(asked.stack, asked.files)? else {
         return Err(Failure::new(Exit::Usage, "there is no Compose file here")
@@ -86,11 +86,11 @@ pub(super) async fn assign(
     client: &Client,
     (stack, what): (&StackName, &str),
     body: &Value,
-    (wait, format): (bool, Format),
+    (wait, format): (Option<Duration>, Format),
 ) -> Result<ExitCode, Failure> {
     let path = ["stacks", stack.as_str(), what];
     let answer = client.post_once(&path, body, &draw_key()).await?;
-    if format == Format::Json && !wait {
+    if format == Format::Json && wait.is_none() {
         output::print_json(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -106,8 +106,9 @@ pub(super) async fn assign(
             output::note(&line_of(stack, one));
         }
     }
-    if wait {
-        return wait::until_settled(client, (stack, &read.assignments), format).await;
+    if let Some(patience) = wait {
+        let which = (stack, &read.assignments[..]);
+        return wait::until_settled(client, which, (patience, format)).await;
     }
     output::note(&format!(
         "{DIM}Watch it with `sternline-relay stack status {stack} --watch`.{PLAIN}"

@@ -6,10 +6,12 @@ use std::{
     collections::BTreeMap,
     io::{IsTerminal as _, stderr},
     process::ExitCode,
+    time::Duration,
 };
 
 use compose::exchange::{Progress, ServiceState};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 use super::{
     deploy::Assignment,
@@ -50,17 +52,24 @@ struct Board {
     said: BTreeMap<String, String>,
 }
 
-/// Waits until every assignment is settled, and says what came of it.
+/// Waits until every assignment is settled, or for so long, and says what came of it.
 pub(super) async fn until_settled(
     client: &Client,
     (stack, assignments): (&StackName, &[Assignment]),
-    format: Format,
+    (patience, format): (Duration, Format),
 ) -> Result<ExitCode, Failure> {
     let mut board = Board::new(assignments, format);
+    let settled = timeout(patience, settle(client, stack, &mut board)).await;
+    // What is not settled by now is told like everything else.
+    settled.unwrap_or(Ok(()))?;
+    board.finish(stack, patience)
+}
+
+async fn settle(client: &Client, stack: &StackName, board: &mut Board) -> Result<(), Failure> {
     let query = [("stack", stack.as_str().to_owned())];
     let mut tries = 0;
     while !board.is_done() {
-        let watched = watch(client, &query, &mut board).await;
+        let watched = watch(client, &query, board).await;
         if board.is_done() {
             break;
         }
@@ -68,7 +77,7 @@ pub(super) async fn until_settled(
         match watched {
             Err(failure) if tries > TRIES => return Err(failure),
             Err(_) | Ok(()) if tries <= TRIES => {
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                sleep(Duration::from_secs(1)).await;
             }
             _ => {
                 return Err(
@@ -78,7 +87,7 @@ pub(super) async fn until_settled(
             }
         }
     }
-    board.finish(stack)
+    Ok(())
 }
 
 async fn watch(
@@ -242,7 +251,7 @@ impl Board {
     }
 
     /// One line for each environment, with its cause where it is not well.
-    fn finish(self, stack: &StackName) -> Result<ExitCode, Failure> {
+    fn finish(self, stack: &StackName, patience: Duration) -> Result<ExitCode, Failure> {
         let is_well = self.environments.values().all(Shown::is_well);
         for (name, shown) in &self.environments {
             let environment = human::printable(name);
@@ -266,6 +275,7 @@ impl Board {
                 Some(one) if one.assignment > shown.wanted => {
                     "a later assignment has taken its place".to_owned()
                 }
+                Some(one) if !shown.is_done() => still_going(one, patience),
                 Some(one) => one.cause.as_ref().map_or_else(String::new, cause_line),
                 None => String::new(),
             };
@@ -278,6 +288,17 @@ impl Board {
             true => ExitCode::SUCCESS,
             false => ExitCode::from(Exit::Declined as u8),
         })
+    }
+}
+
+/// Of what is not settled when nobody waits any longer.
+fn still_going(one: &Deployment, patience: Duration) -> String {
+    let waited = human::span(patience);
+    match one.live {
+        true => format!("not done within {waited}; it goes on, see `sternline-relay stack status`"),
+        false => {
+            format!("not done within {waited}: the agent is offline, and does it on its return")
+        }
     }
 }
 
