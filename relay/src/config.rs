@@ -46,6 +46,10 @@ pub struct Config {
     pub token_validity: Duration,
     /// The image in the `docker run` line.
     pub agent_image: String,
+    /// Whether the probe is answered.
+    pub probe: bool,
+    /// The probe's program that is handed out; `None`: the one beside the relay's own.
+    pub probe_program: Option<PathBuf>,
     /// How long a session may be without a connection, at most.
     pub resume_window: Duration,
     /// How many handshakes a second are taken.

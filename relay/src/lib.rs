@@ -22,6 +22,7 @@ pub mod config;
 pub mod control;
 
 pub mod gate;
+pub mod probe;
 
 pub mod registry;
 
@@ -31,6 +32,7 @@ pub mod stack;
 pub mod session;
 
 pub mod listener;
+pub mod probe_path;
 pub mod tunnel_path;
 pub mod upgrade;
 

@@ -280,3 +280,51 @@ pub const LOG_LINES_AHEAD: usize = 256;
 
 /// How often a watcher of stacks hears that nothing has changed.
 pub const STACK_WATCH_ALIVE: Duration = Duration::from_secs(15);
+
+/// Addresses whose arrivals are remembered for the probe; 16,384 of about 400 bytes are
+/// 6 MiB, and more than 100 newcomers a second for as long as an arrival is remembered.
+pub const LEDGER_ADDRESSES_MAX: usize = 16_384;
+
+/// Addresses whose share of the probe is remembered; 16,384 of about 150 bytes are 2.5 MiB.
+pub const PROBE_ADDRESSES_MAX: usize = 16_384;
+
+/// Requests that one address may make of the probe at once: a full run makes about a hundred,
+/// and two hosts behind one address may run it.
+pub const PROBE_REQUESTS_BURST: u64 = 256;
+
+/// And how many come back in a second.
+pub const PROBE_REQUESTS_PER_SECOND: u64 = 4;
+
+/// Bytes, both ways together, that one address may move through the probe's sockets at once:
+/// eight of the largest.
+pub const PROBE_BYTES_OF_ADDRESS_BURST: u64 = 256 * 1024 * 1024;
+
+/// And how many come back in a second.
+pub const PROBE_BYTES_OF_ADDRESS_PER_SECOND: u64 = 1024 * 1024;
+
+/// The same for all addresses together.
+pub const PROBE_BYTES_BURST: u64 = 1024 * 1024 * 1024;
+
+/// And how many come back in a second: what a line of 256 Mbit/s has for them at most.
+pub const PROBE_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+
+/// Answers of one of the probe's sockets that wait for their time.
+pub const PROBE_WAITING_MAX: usize = 16;
+
+/// For how long one message of the probe may be on its way out.
+pub const PROBE_SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Downloads of the probe's program at a time.
+pub const PROBE_DOWNLOADS_MAX: usize = 32;
+
+/// For how long one may take: 12 MB at 200 kbit/s.
+pub const PROBE_DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(8 * 60);
+
+/// Largest program that is offered.
+pub const PROBE_PROGRAM_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Largest report of a run with a token.
+pub const PROBE_REPORT_BYTES_MAX: usize = 256 * 1024;
+
+/// What is kept of a report: verdict and causes of a dozen flows.
+pub const PROBE_SUMMARY_BYTES_MAX: usize = 16 * 1024;

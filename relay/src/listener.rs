@@ -8,7 +8,9 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use ::probe::protocol::{ALPN, Door as Through, Stage};
 use axum::Router;
+use bytes::Bytes;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -20,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use tunnel::{
     handshake::Connection,
-    websocket::{self, Purpose},
+    websocket::{self, Accepted, Purpose},
     world::{AsyncUdpSocket, BoxIo, Listen},
 };
 use wire::{limits::HANDSHAKE_TIMEOUT, transport::Transport};
@@ -29,6 +31,8 @@ use crate::{
     admission::{Door as Gateway, Verdict},
     limits::{ACCEPT_PAUSE, HANDSHAKES_MAX, HTTPS_CONNECTIONS_MAX},
     metrics::Doorway,
+    probe::{Footprint, Opening},
+    probe_path,
     session::{Sessions, Stay, Visit},
     tunnel_path::{self, ForOperators, RemoteAddr, TlsExporter},
     upgrade::{self, accept_tls, under_deadline},
@@ -45,13 +49,16 @@ pub async fn run_tunnel_tcp(
     let permits = slots(&sessions, Doorway::TunnelTcp, HANDSHAKES_MAX);
     let acceptor = TlsAcceptor::from(tls);
     while let Some((tcp, remote)) = accept(&sessions, &listener, &stop).await {
+        let footprint = sessions.arrived(Through::TunnelTcp, remote);
         let (permit, tcp) = match permit(&sessions, &permits) {
             None => {
+                footprint.reached(Stage::SentAway);
                 sessions.gate().send_away(tcp, sessions.gate().book());
                 continue;
             }
             Some(permit) => match sessions.gate().arrive(Gateway::Tunnel) {
                 Verdict::Later(slot) => {
+                    footprint.reached(Stage::SentAway);
                     sessions.gate().send_away(tcp, slot);
                     continue;
                 }
@@ -59,20 +66,35 @@ pub async fn run_tunnel_tcp(
             },
         };
         let (guests, acceptor) = (Arc::clone(&sessions), acceptor.clone());
-        let visit = visit(&sessions, remote);
+        let (visit, stop) = (visit(&sessions, remote), stop.clone());
         let arrive = async move {
             guests.gate().began(visit.accepted_at);
             let switch = async {
-                let (tls, exporter) = accept_tls(&acceptor, tcp)
-                    .await
-                    .map_err(|error| ("tls_error", error))?;
-                let asked = websocket::accept(tls)
-                    .await
-                    .map_err(|error| ("not_websocket", error))?;
-                upgrade::enter(&acceptor, asked, (exporter, Transport::Ws)).await
+                let (tls, exporter) = secure(&acceptor, tcp, &footprint).await?;
+                let beside = |request: &Request<Incoming>| {
+                    footprint.reached(Stage::Asked);
+                    probe_path::answer_once(&guests, request, remote)
+                };
+                match websocket::accept_beside(tls, beside).await {
+                    Ok(Accepted::Tunnel(websocket, purpose)) => {
+                        footprint.reached(Stage::Asked);
+                        let within = (exporter, Transport::Ws);
+                        let entered = upgrade::enter(&acceptor, (websocket, purpose), within);
+                        entered.await.map(Came::Tunnel)
+                    }
+                    Ok(Accepted::Beside(opening, tls, unread)) => {
+                        Ok(Came::Probe(opening, tls, unread))
+                    }
+                    Err(error) => Err(("not_websocket", error)),
+                }
             };
-            let connection = under_deadline(&guests, remote, switch).await?;
-            guests.shake_hands(connection, visit, permit).await
+            match under_deadline(&guests, remote, switch).await? {
+                Came::Tunnel(connection) => guests.shake_hands(connection, visit, permit).await,
+                Came::Probe(opening, tls, unread) => {
+                    guests.gate().finished();
+                    probe_path::stay(&guests, opening, (tls, unread), (footprint, stop))
+                }
+            }
         };
         sessions.spawn_visit(Box::pin(arrive));
     }
@@ -101,7 +123,9 @@ pub async fn run_tunnel_quic(
             incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
+        let footprint = sessions.arrived(Through::TunnelUdp, incoming.remote_address());
         let Some(permit) = permit(&sessions, &permits) else {
+            footprint.reached(Stage::SentAway);
             incoming.refuse();
             continue;
         };
@@ -117,11 +141,12 @@ pub async fn run_tunnel_quic(
             continue;
         }
         if sessions.gate().arrive(Gateway::TunnelQuic) == Verdict::Refuse {
+            footprint.reached(Stage::SentAway);
             incoming.refuse();
             continue;
         }
         let (guests, secret) = (Arc::clone(&sessions), secret.clone());
-        let remote = incoming.remote_address();
+        let (remote, stop) = (incoming.remote_address(), stop.clone());
         let visit = visit(&sessions, remote);
         let arrive = async move {
             guests.gate().began(visit.accepted_at);
@@ -129,13 +154,27 @@ pub async fn run_tunnel_quic(
                 let failed = |error| ("quic_error", error);
                 let (connecting, farewell) =
                     tunnel::quic::accept(incoming, &secret).map_err(failed)?;
-                let connection = connecting.await.map_err(|error| failed(error.into()))?;
+                let connection = connecting.await.map_err(|error| {
+                    footprint.reached(Stage::BrokenOff);
+                    failed(error.into())
+                })?;
+                footprint.reached(Stage::Secured);
+                if guests.probe().is_some() && tunnel::quic::speaks(&connection, ALPN) {
+                    return Ok(Err(connection));
+                }
                 let connection = Connection::over_accepted_quic(connection).await;
-                Ok((connection.map_err(failed)?, farewell))
+                Ok(Ok((connection.map_err(failed)?, farewell)))
             };
-            let (connection, farewell) = under_deadline(&guests, remote, connect).await?;
+            let (connection, farewell) = match under_deadline(&guests, remote, connect).await? {
+                Ok(accepted) => accepted,
+                Err(connection) => {
+                    guests.gate().finished();
+                    return probe_path::stay_quic(&guests, connection, (footprint, stop));
+                }
+            };
             let place = guests.farewells().keep(remote, farewell);
             let stay = guests.shake_hands(connection, visit, permit).await?;
+            footprint.reached(Stage::Asked);
             let stay: Stay = Box::pin(async move {
                 let _place = place;
                 stay.await;
@@ -161,11 +200,14 @@ pub async fn run_https(
     let permits = slots(&sessions, Doorway::Https, HTTPS_CONNECTIONS_MAX);
     let acceptor = TlsAcceptor::from(tls);
     while let Some((tcp, remote)) = accept(&sessions, &listener, &stop).await {
+        let footprint = sessions.arrived(Through::Https, remote);
         let Some(permit) = permit(&sessions, &permits) else {
+            footprint.reached(Stage::SentAway);
             continue;
         };
         let verdict = sessions.gate().arrive(Gateway::Https);
         if verdict == Verdict::Refuse {
+            footprint.reached(Stage::SentAway);
             // Without a word: what stands between reads HTTP, if anything.
             continue;
         }
@@ -174,11 +216,7 @@ pub async fn run_https(
         let came = visit(&sessions, remote).accepted_at;
         sessions.tasks().spawn(async move {
             guests.gate().began(came);
-            let switch = async {
-                accept_tls(&acceptor, tcp)
-                    .await
-                    .map_err(|error| ("tls_error", error))
-            };
+            let switch = secure(&acceptor, tcp, &footprint);
             // Boxed: the connection may last, and what its handshake needs shall not.
             let switched = Box::pin(under_deadline(&guests, remote, switch)).await;
             if switched.is_some() {
@@ -192,6 +230,7 @@ pub async fn run_https(
                     exporter: TlsExporter(exporter),
                     for_operators: ForOperators(verdict == Verdict::AdmitOperator),
                     acceptor,
+                    footprint,
                 };
                 door.serve(tls, &stop).await;
             }
@@ -209,6 +248,28 @@ struct Door {
     for_operators: ForOperators,
     /// For a TLS inside of this one.
     acceptor: TlsAcceptor,
+    footprint: Footprint,
+}
+
+/// What came to the tunnel's TCP port.
+enum Came {
+    Tunnel(Connection),
+    /// What has been answered, or switched to a socket, with the connection.
+    Probe(Option<Opening>, TlsStream<BoxIo>, Bytes),
+}
+
+/// TLS as the relay, and what became of it for the probe's witness.
+async fn secure(
+    acceptor: &TlsAcceptor,
+    tcp: BoxIo,
+    footprint: &Footprint,
+) -> Result<(TlsStream<BoxIo>, [u8; 32]), upgrade::Dropped> {
+    let secured = accept_tls(acceptor, tcp).await;
+    footprint.reached(match secured {
+        Ok(_) => Stage::Secured,
+        Err(_) => Stage::BrokenOff,
+    });
+    secured.map_err(|error| ("tls_error", error))
 }
 
 impl Door {
@@ -220,13 +281,20 @@ impl Door {
             exporter,
             for_operators,
             acceptor,
+            footprint,
         } = self;
-        let counted = Arc::clone(&sessions);
+        let (counted, ends) = (Arc::clone(&sessions), stop.clone());
         let router = TowerToHyperService::new(router);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let (sessions, router) = (Arc::clone(&sessions), router.clone());
-            let acceptor = acceptor.clone();
+            let (acceptor, stop) = (acceptor.clone(), ends.clone());
+            let footprint = footprint.clone();
+            footprint.reached(Stage::Asked);
             async move {
+                let beside = (remote.0, footprint, stop);
+                if let Some(answer) = probe_path::answer(&sessions, &mut request, beside) {
+                    return Ok(answer);
+                }
                 if Purpose::of_path(request.uri().path()).is_some() {
                     let from = (remote, exporter, for_operators);
                     return Ok(tunnel_path::answer(&sessions, request, from, acceptor));

@@ -6,7 +6,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | `session`, `stream`, `admission`, `service` | counted where it happens |
+//! | `session`, `stream`, `admission`, `service`, `probe` | counted where it happens |
 //! | `live`, `accept_queue`, `process` | looked at when somebody scrapes |
 //! | `environment` | series by environment, where the configuration says so |
 
@@ -16,6 +16,7 @@ mod declare;
 mod environment;
 mod fleet;
 mod live;
+mod probe;
 mod process;
 mod service;
 mod session;
@@ -28,13 +29,14 @@ use prometheus::{IntGaugeVec, Registry, Result, TextEncoder};
 
 use self::{
     admission::AdmissionSeries, declare::Declare, fleet::FleetSeries, live::LiveSeries,
-    process::ProcessSeries, service::ServiceSeries, session::SessionSeries, stack::StackSeries,
-    stream::StreamSeries,
+    probe::ProbeSeries, process::ProcessSeries, service::ServiceSeries, session::SessionSeries,
+    stack::StackSeries, stream::StreamSeries,
 };
 pub use self::{
     environment::{EnvironmentRow, SessionRow, render_environments},
     fleet::Sandbox,
     live::{Admissions, Doorway, Reading, SessionSums},
+    probe::{ProbeKind, ProbeOutcome, ProbeSums},
     service::{ExposureGuard, ReloadOutcome},
     session::{Resumed, Role, SessionGuard},
     stack::{STACK_PHASES, StackSums},
@@ -48,6 +50,7 @@ pub struct Metrics {
     environments: IntGaugeVec,
     fleet: FleetSeries,
     live: LiveSeries,
+    probe: ProbeSeries,
     service: ServiceSeries,
     session: SessionSeries,
     stack: StackSeries,
@@ -92,6 +95,7 @@ impl Metrics {
             )?,
             fleet: FleetSeries::declare(&declare)?,
             live,
+            probe: ProbeSeries::declare(&declare)?,
             service: ServiceSeries::declare(&declare)?,
             session: SessionSeries::declare(&declare)?,
             stack: StackSeries::declare(&declare)?,

@@ -14,7 +14,10 @@ mod running;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tunnel::{KeyPair, World};
 use wire::token::RelayAddress;
@@ -25,7 +28,8 @@ use crate::{
     expose::Exposures,
     farewell::Farewells,
     gate::{Gate, HandshakeRate},
-    metrics::{Metrics, Reading},
+    metrics::{Metrics, ProbeSums, Reading},
+    probe::{Introduction, Probe, ProbeParts},
     registry::Registry,
     seal::Sealer,
     session::{SessionParts, Sessions},
@@ -64,6 +68,8 @@ pub struct NodeParts {
     pub agent_image: String,
     /// How long a token enrols.
     pub token_validity: Duration,
+    /// What the probe is served with; `None`: it is not served.
+    pub probe: Option<ProbeParts>,
     /// Whether agents are asked for their figures.
     pub asks_figures: bool,
     /// How long a session may be without a connection, at most; zero: it ends with its
@@ -106,6 +112,17 @@ impl Node {
             agent_image: parts.agent_image,
             token_validity: parts.token_validity,
         };
+        let (identity, around) = (
+            parts.identity.public(),
+            (world.clock.clone(), metrics.clone()),
+        );
+        let probe = parts.probe.map(|probe| {
+            let introduction = Introduction {
+                relay: format!("sternline-relay {VERSION}"),
+                identity: identity.to_string(),
+            };
+            Probe::new(probe, introduction, around)
+        });
         let below = Parts {
             store: parts.store,
             presence: registry.clone(),
@@ -126,6 +143,7 @@ impl Node {
             generation: parts.generation,
             farewells: parts.farewells,
             node: parts.name,
+            probe,
             asks_figures: parts.asks_figures,
             resume_window: parts.resume_window,
             is_severable: parts.is_severable,
@@ -150,8 +168,13 @@ impl Node {
         let control = Arc::downgrade(&self.control);
         let gate = Arc::downgrade(&self.gate);
         let stacks = Arc::downgrade(&self.stacks);
+        let probe = self.sessions.probe().map(Arc::downgrade);
         self.metrics.at_scrape(move || {
             let mut reading = Reading::default();
+            if let Some(probe) = probe.as_ref().and_then(Weak::upgrade) {
+                let (arrivals, sockets) = probe.reading();
+                reading.probe = ProbeSums { arrivals, sockets };
+            }
             if let Some(registry) = registry.upgrade() {
                 registry.fill_reading(&mut reading);
                 if let Some(gate) = gate.upgrade() {

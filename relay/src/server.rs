@@ -41,10 +41,14 @@ use crate::{
     log,
     metrics::{Doorway, Metrics},
     node::{Doors, DrainOptions, FAREWELL, Node, NodeParts, Running},
+    probe::ProbeParts,
     seal::Sealer,
     store::{StoreError, sqlite::SqliteStore, timed::TimedStore},
-    tls::{ServerTls, TlsError},
+    tls::{ServerTls, TlsError, TlsSource},
 };
+
+/// File name of the probe's program.
+const PROBE_PROGRAM: &str = "sternline-probe";
 
 /// What a stop takes beside drain and farewell: what runs beside the node, and closing the
 /// store.
@@ -319,12 +323,22 @@ impl Foundation {
             },
             agent_image: config.agent_image.clone(),
             token_validity: config.token_validity,
+            probe: config.probe.then(|| probe_parts(config)),
             asks_figures: config.metrics_by_environment,
             handshake_rate: cost::begin(config.handshake_rate, self.handshake_cost),
             // The process takes everything with it.
             resume_window: config.resume_window,
             is_severable: false,
         }
+    }
+}
+
+/// What the probe is served with: its program is looked for beside the relay's own.
+fn probe_parts(config: &Config) -> ProbeParts {
+    let beside = || Some(std::env::current_exe().ok()?.with_file_name(PROBE_PROGRAM));
+    ProbeParts {
+        program: config.probe_program.clone().or_else(beside),
+        is_certificate_own: matches!(config.tls, TlsSource::Own { .. }),
     }
 }
 

@@ -38,6 +38,7 @@ use crate::{
     gate::Gate,
     limits::HANDSHAKES_MAX,
     metrics::{Doorway, Metrics, Resumed, Role},
+    probe::{Footprint, Probe},
     registry::{AgentFacts, LiveAgent, Registry},
     stack::Stacks,
     tasks::Tasks,
@@ -82,6 +83,8 @@ pub struct SessionParts {
     pub farewells: Arc<Farewells>,
     /// The node's name, for logs.
     pub node: String,
+    /// Answers who asks what the network lets through; `None`: nobody does.
+    pub probe: Option<Arc<Probe>>,
     /// Whether agents are asked for their figures.
     pub asks_figures: bool,
     /// How long a session may be without a connection, at most.
@@ -173,6 +176,20 @@ impl Sessions {
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.parts.metrics
+    }
+
+    /// Answers who asks what the network lets through, if anybody does.
+    pub const fn probe(&self) -> Option<&Arc<Probe>> {
+        self.parts.probe.as_ref()
+    }
+
+    /// Notes that somebody has come to a door, for the probe's witness.
+    pub fn arrived(&self, door: ::probe::protocol::Door, remote: SocketAddr) -> Footprint {
+        self.parts
+            .probe
+            .as_ref()
+            .map(|probe| probe.arrived(door, remote))
+            .unwrap_or_default()
     }
 
     /// Whom to tell when this process was killed.

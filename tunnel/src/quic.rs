@@ -17,7 +17,7 @@ use quinn::{
     AsyncUdpSocket, ClientConfig, Connecting, Connection, ConnectionId, ConnectionIdGenerator,
     Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig, ServerConfig,
     TokioRuntime, TransportConfig, VarInt,
-    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+    crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig},
 };
 use wire::{
     close::CloseCode,
@@ -34,6 +34,10 @@ mod flight;
 
 /// Above the longest silence that our heartbeat allows (38 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A relay's own, which no session feels: the smaller of both ends' counts, and a dialler's is
+/// [`IDLE_TIMEOUT`]. It is what the probe may ask for, whose longest silence is 620 s.
+const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(660);
 
 /// Largest UDP payload tried: an Ethernet frame's over IPv6 (1500 - 40 - 8).
 const MTU_MAX: u16 = 1452;
@@ -141,7 +145,9 @@ pub fn server(
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]);
     let token_key = salt.extract(&world.random::<64>());
     let mut config = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
-    config.transport_config(Arc::new(transport()));
+    let mut transport = transport();
+    transport.max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT_MAX).ok());
+    config.transport_config(Arc::new(transport));
     config.time_source(Arc::new(TimeOfDay::of(&world.clock)));
     let endpoint = endpoint_config(reset_key(secret), world);
     Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(Turns))
@@ -237,6 +243,15 @@ pub fn accept(incoming: Incoming, secret: &Secret) -> io::Result<(Connecting, Fa
     let mut farewell = [0; FAREWELL_BYTES];
     farewell.copy_from_slice(&signature.as_ref()[..FAREWELL_BYTES]);
     Ok((connecting, Farewell(farewell)))
+}
+
+/// Whether both ends have agreed on this protocol.
+pub fn speaks(connection: &Connection, alpn: &[u8]) -> bool {
+    let agreed = connection
+        .handshake_data()
+        .and_then(|about| about.downcast::<HandshakeData>().ok())
+        .and_then(|about| about.protocol);
+    agreed.is_some_and(|protocol| protocol == alpn)
 }
 
 fn reset_key(secret: &Secret) -> hmac::Key {

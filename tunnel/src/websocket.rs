@@ -9,10 +9,11 @@
 //! over every byte that an agent sends.
 
 use std::{
+    convert::Infallible,
     fmt,
     future::poll_fn,
     io::{self, IoSlice},
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
     task::{Context, Poll},
 };
 
@@ -357,37 +358,74 @@ pub async fn connect(
 ///
 /// The other end asks for something else, or breaks off.
 pub async fn accept(tls: ServerStream<BoxIo>) -> io::Result<(WebSocket, Purpose)> {
-    let asked = Arc::new(OnceLock::new());
-    let switched = Arc::clone(&asked);
-    let service = service_fn(move |request: Request<Body>| {
+    match accept_beside(tls, |_| None::<(_, Infallible)>).await? {
+        Accepted::Tunnel(websocket, purpose) => Ok((websocket, purpose)),
+        Accepted::Beside(never, ..) => match never {},
+    }
+}
+
+/// What came to where the tunnel is served.
+#[derive(Debug)]
+pub enum Accepted<T> {
+    /// The tunnel, and what it is for.
+    Tunnel(WebSocket, Purpose),
+    /// Something else that was answered: what was made of it, the connection, and what has
+    /// been read of it since.
+    Beside(T, ServerStream<BoxIo>, Bytes),
+}
+
+/// The same where something else is served beside the tunnel: what `beside` answers, and what
+/// it makes of it. The answer must end HTTP on the connection, by a switch or by saying so.
+///
+/// # Errors
+///
+/// The other end asks for what is neither, or breaks off.
+pub async fn accept_beside<T>(
+    tls: ServerStream<BoxIo>,
+    beside: impl Fn(&Request<Body>) -> Option<(Response<Bytes>, T)>,
+) -> io::Result<Accepted<T>> {
+    let asked = OnceLock::new();
+    let service = service_fn(|request: Request<Body>| {
         let response = match upgrade_response(&request) {
             Ok((response, purpose)) => {
                 // hyper answers nothing more on a connection that it has switched.
-                let _first = switched.set(purpose);
-                response.map(|()| Full::<Bytes>::default())
+                let _first = asked.set(Ok(purpose));
+                response.map(|()| Bytes::new())
             }
-            Err(_) => {
-                let mut response = Response::new(Full::from("this port serves the tunnel alone\n"));
-                *response.status_mut() = StatusCode::NOT_FOUND;
-                response
-                    .headers_mut()
-                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
-                response
-            }
+            Err(_) => match beside(&request) {
+                Some((response, made)) => {
+                    let _first = asked.set(Err(made));
+                    response
+                }
+                None => not_here(),
+            },
         };
-        std::future::ready(Ok::<_, std::convert::Infallible>(response))
+        std::future::ready(Ok::<_, Infallible>(response.map(Full::new)))
     });
     let mut http = server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
     poll_fn(|cx| http.poll_without_shutdown(cx))
         .await
         .map_err(invalid)?;
-    let parts = http.into_parts();
-    let tls = parts.io.into_inner();
-    let Some(purpose) = asked.get() else {
-        return Err(invalid("no request for the tunnel came"));
-    };
-    let websocket = WebSocket::new(TlsStream::Server(tls), Role::Server, parts.read_buf);
-    Ok((websocket, *purpose))
+    let server::conn::http1::Parts { io, read_buf, .. } = http.into_parts();
+    let tls = io.into_inner();
+    match asked.into_inner() {
+        Some(Ok(purpose)) => {
+            let tls = TlsStream::Server(tls);
+            let websocket = WebSocket::new(tls, Role::Server, read_buf);
+            Ok(Accepted::Tunnel(websocket, purpose))
+        }
+        Some(Err(made)) => Ok(Accepted::Beside(made, tls, read_buf)),
+        None => Err(invalid("no request for the tunnel came")),
+    }
+}
+
+fn not_here() -> Response<Bytes> {
+    let mut response = Response::new("this port serves the tunnel alone\n".into());
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// What a request asks for, if it is the tunnel.

@@ -79,6 +79,8 @@ impl Checker {
             duration(text, VALIDITY_MIN, VALIDITY_MAX)
         });
         let agent_image = self.required("agent.image", image);
+        let probe = self.required("probe.enabled", switch);
+        let probe_program = self.optional("probe.program", path);
         let resume_window = self.required("sessions.resume_window", |text| {
             duration(text, Duration::ZERO, RESUME_MAX)
         });
@@ -109,6 +111,8 @@ impl Checker {
             metrics_by_environment: metrics_by_environment?,
             token_validity: token_validity?,
             agent_image: agent_image?,
+            probe: probe?,
+            probe_program,
             resume_window: resume_window?,
             handshake_rate: handshake_rate?,
             drain_timeout: drain_timeout?,

@@ -147,6 +147,19 @@ pub const KEYS: &[Key] = &[
         "The image in the `docker run` line that comes with a token.",
     ),
     key(
+        "probe.enabled",
+        Some("true"),
+        None,
+        "`true` answers the probe, with which a customer sees what a network lets through, on \
+         all three ports.",
+    ),
+    key(
+        "probe.program",
+        None,
+        None,
+        "The probe's program that /probe hands out; `sternline-probe` beside the relay's own.",
+    ),
+    key(
         "sessions.resume_window",
         Some("1m"),
         None,

@@ -20,6 +20,7 @@ use super::{
     Metrics, accept_queue,
     declare::{float_gauges_at_scrape, gauges_at_scrape},
     fleet::Sandbox,
+    probe::{ProbeGauges, ProbeSums},
     session::Role,
     stack::{StackGauges, StackSums},
 };
@@ -100,6 +101,8 @@ pub struct Reading {
     pub exposures_waiting: u64,
     /// What is known of stacks.
     pub stacks: StackSums,
+    /// What the probe remembers.
+    pub probe: ProbeSums,
 }
 
 /// Slots of a door, for as long as it is open.
@@ -126,6 +129,7 @@ struct Inner {
     booked: IntGaugeVec,
     window: GaugeVec,
     stacks: StackGauges,
+    probe: ProbeGauges,
 }
 
 impl fmt::Debug for LiveSeries {
@@ -212,13 +216,17 @@ impl LiveSeries {
                 &[],
             )?,
             stacks: StackGauges::new()?,
+            probe: ProbeGauges::new()?,
         })))
     }
 
-    fn families(&self) -> [&dyn Collector; 15] {
+    fn families(&self) -> [&dyn Collector; 17] {
         let inner = &*self.0;
         let [stacks, drifted, overdue] = inner.stacks.families();
+        let [arrivals, sockets] = inner.probe.families();
         [
+            arrivals,
+            sockets,
             stacks,
             drifted,
             overdue,
@@ -278,6 +286,7 @@ impl Inner {
 
     fn fill_reading(&self, reading: &Reading) {
         self.stacks.fill(&reading.stacks);
+        self.probe.fill(reading.probe);
         for role in Role::ALL {
             let sums = match role {
                 Role::Agent => &reading.agents,

@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ::probe::protocol::ALPN;
+use rustls::ServerConfig;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -15,6 +17,7 @@ use crate::{
     http::{self, ApiState},
     limits::EXPOSURE_RETRY,
     listener,
+    session::Sessions,
     tls::DoorTls,
 };
 
@@ -94,7 +97,7 @@ impl Node {
         let quic = listener::run_tunnel_quic(
             self.sessions.clone(),
             doors.tunnel_udp,
-            tls.quic.clone(),
+            quic_tls(&self.sessions, tls),
             accepting.clone(),
         );
         parts.spawn(async move {
@@ -116,6 +119,15 @@ impl Node {
             accepting,
         }
     }
+}
+
+/// TLS of QUIC: the probe is spoken beside the tunnel, where it is served.
+fn quic_tls(sessions: &Sessions, tls: &DoorTls) -> Arc<ServerConfig> {
+    let mut quic = tls.quic.clone();
+    if sessions.probe().is_some() {
+        Arc::make_mut(&mut quic).alpn_protocols.push(ALPN.to_vec());
+    }
+    quic
 }
 
 /// Has the gate know who is on the way: at first everybody that the store knows of.

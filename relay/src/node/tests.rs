@@ -215,6 +215,7 @@ impl Site {
             },
             agent_image: "agent".to_owned(),
             token_validity: Duration::from_secs(60),
+            probe: Some(ProbeParts::default()),
             asks_figures: false,
             resume_window: wire::limits::RESUME_WINDOW,
             handshake_rate: HandshakeRate::Fixed(2_000),
