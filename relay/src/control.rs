@@ -14,6 +14,7 @@ mod hello;
 mod name;
 mod presence;
 mod principal;
+mod probe;
 mod release;
 mod source;
 mod stack;
@@ -48,6 +49,7 @@ pub use self::{
     hello::{Admitted, AgentCredential, AgentHello},
     presence::{Drain, Exposer, Exposure, Presence, SessionView},
     principal::Principal,
+    probe::{ProbeCause, ProbeFlow, ProbeReport, ProbeReportError, ProbeSummary},
     release::{BundleFile, FileDiff, Manifest, ReleaseDiff, ReleaseView, ValueDiff, digest_of},
     source::Sources,
     stack::{
@@ -172,6 +174,11 @@ impl Control {
             facts: self.facts.clone(),
             sessions: self.presence.open_sessions(),
         }
+    }
+
+    /// What the relay tells to whoever asks.
+    pub const fn facts(&self) -> &RelayFacts {
+        &self.facts
     }
 
     /// Has the relay drain and end. Asked again, it drains no faster.

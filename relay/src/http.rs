@@ -10,6 +10,8 @@ mod body;
 mod environment;
 mod exposure;
 mod health;
+mod page;
+mod probe;
 mod problem;
 mod relay;
 mod release;
@@ -48,6 +50,7 @@ use crate::{
     control::{Control, Error},
     limits::{BODY_BYTES_MAX, REQUEST_TIMEOUT, UPLOAD_TIMEOUT},
     metrics::Metrics,
+    probe::Probe,
 };
 
 /// What the handlers need.
@@ -58,6 +61,8 @@ pub struct ApiState {
     /// Use cases that write, each until its end.
     tasks: TaskTracker,
     failures: Arc<Mutex<Bucket>>,
+    /// The probe, where it is served.
+    probe: Option<Arc<Probe>>,
 }
 
 impl ApiState {
@@ -70,7 +75,14 @@ impl ApiState {
             metrics,
             tasks,
             failures,
+            probe: None,
         }
+    }
+
+    /// The same with the probe: its page, its program, and where its reports go.
+    pub fn with_probe(mut self, probe: Option<Arc<Probe>>) -> Self {
+        self.probe = probe;
+        self
     }
 
     /// Runs a use case that writes to its end, whether or not its asker waits: a
@@ -159,6 +171,9 @@ pub fn document() -> String {
 /// The API and a page that says what this is.
 pub fn router(state: ApiState) -> Router {
     let (routes, _) = documented().split_for_parts();
+    let routes = probe::routes()
+        .into_iter()
+        .fold(routes, |routes, (path, method)| routes.route(path, method));
     routes
         .route("/", get(relay::page))
         .fallback(not_found)

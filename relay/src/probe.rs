@@ -19,6 +19,8 @@ mod program;
 mod quota;
 mod request;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -107,6 +109,15 @@ impl Probe {
     /// Arrivals that are remembered, and sockets that are open.
     pub fn reading(&self) -> (u64, u64) {
         (self.ledger.len(self.clock.now()), self.quota.sockets())
+    }
+
+    /// Takes one request of an address, and counts it where there is none left.
+    pub fn may_ask(&self, kind: ProbeKind, from: SocketAddr) -> bool {
+        let taken = self.quota.request(self.clock.now(), from.ip());
+        if taken.is_err() {
+            self.metrics.probe_asked(kind, ProbeOutcome::Limited);
+        }
+        taken.is_ok()
     }
 
     fn echo(&self, from: SocketAddr, headers: &HeaderMap) -> Echo {

@@ -249,6 +249,15 @@ pub enum RedeemError {
     Store(#[from] StoreError),
 }
 
+/// What a run of the probe with an environment's token found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeReportRecord {
+    /// When it came.
+    pub received_at: Timestamp,
+    /// What is kept of it, as JSON.
+    pub summary: String,
+}
+
 /// Why an exposure was not added.
 #[derive(Debug, Error)]
 pub enum AddExposureError {
@@ -356,4 +365,19 @@ pub trait Store: StackStore + fmt::Debug + Send + Sync {
 
     /// Removes an exposure; `false` if there was none.
     async fn remove_exposure(&self, id: ExposureId) -> Result<bool, StoreError>;
+
+    /// Keeps a report for the environment of an unused token, in place of an earlier one, and
+    /// gives the environment's name. The token stays unused.
+    async fn keep_probe_report(
+        &self,
+        hash: &SecretHash,
+        report: ProbeReportRecord,
+        now: Timestamp,
+    ) -> Result<String, RedeemError>;
+
+    /// The newest report of an environment.
+    async fn probe_report(
+        &self,
+        id: EnvironmentId,
+    ) -> Result<Option<ProbeReportRecord>, StoreError>;
 }

@@ -10,6 +10,7 @@ mod intruders;
 mod observed;
 mod operator;
 mod outbound;
+mod probe;
 mod reconnect;
 mod resume;
 mod streams;

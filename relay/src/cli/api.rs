@@ -26,6 +26,46 @@ pub struct Environment {
     pub agent: Option<Agent>,
     /// The live session; none while offline.
     pub session: Option<Session>,
+    /// What the probe found with the environment's token; none where it did not run.
+    pub probe: Option<ProbeReport>,
+}
+
+/// What the newest run of the probe found.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ProbeReport {
+    /// When it was told.
+    pub received_at: String,
+    /// `open`, `degraded`, `blocked`, `cannot-tell`.
+    pub verdict: String,
+    /// Each way to the relay.
+    pub flows: Vec<ProbeFlow>,
+}
+
+/// One way to the relay, as the probe found it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ProbeFlow {
+    /// `https`, `websocket`, `quic`.
+    pub flow: String,
+    /// The relay's port.
+    pub port: u16,
+    /// `tcp`, `udp`.
+    pub protocol: String,
+    /// `open`, `caveat`, `blocked`, `cannot-tell`.
+    pub verdict: String,
+    /// Why, the main cause first.
+    pub causes: Vec<ProbeCause>,
+}
+
+/// Why a way is not open, or open with a caveat.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ProbeCause {
+    /// A stable word.
+    pub code: String,
+    /// A sentence.
+    pub says: String,
 }
 
 /// An enrolled agent.

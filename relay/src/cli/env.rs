@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    api::{self, AgentProcess, Enrolment, Environment, Session},
+    api::{self, AgentProcess, Enrolment, Environment, ProbeReport, Session},
     client::Client,
     failure::{Exit, Failure},
     human,
@@ -253,6 +253,9 @@ fn facts(environment: &Environment, now: Timestamp) -> Facts {
     if let Some(session) = &environment.session {
         add_session(&mut facts, session, now);
     }
+    if let Some(report) = &environment.probe {
+        add_probe(&mut facts, report);
+    }
     facts
 }
 
@@ -314,6 +317,34 @@ fn add_session(facts: &mut Facts, session: &Session, now: Timestamp) {
         Some(targets.join(", ")).filter(|text| !text.is_empty()),
     );
     add_policy(facts, session);
+}
+
+/// What the probe found before, as whoever had the token told it.
+fn add_probe(facts: &mut Facts, report: &ProbeReport) {
+    let style = match report.verdict.as_str() {
+        "open" => GREEN,
+        "blocked" => RED,
+        _ => YELLOW,
+    };
+    let verdict = human::printable(&report.verdict).replace('-', " ");
+    let when = human::moment(&report.received_at);
+    facts.add("probe", Cell::styled(format!("{verdict} ({when})"), style));
+    for flow in &report.flows {
+        let causes: Vec<_> = flow
+            .causes
+            .iter()
+            .map(|cause| match cause.says.is_empty() {
+                true => cause.code.as_str(),
+                false => cause.says.as_str(),
+            })
+            .collect();
+        let mut line = format!("{} {}/{}: ", flow.flow, flow.port, flow.protocol);
+        line += &flow.verdict.replace('-', " ");
+        if !causes.is_empty() {
+            line += &format!(": {}", causes.join("; "));
+        }
+        facts.add("", human::printable(&line));
+    }
 }
 
 /// The customer's other rules, one a line, and what the agent's kernel enforces.
@@ -517,6 +548,32 @@ mod tests {
         assert!(text.contains("web\\u{1b}[2J1"), "{text}");
         assert!(text.contains("2026-11-23 14:02:00 UTC (1 h)"), "{text}");
         assert!(text.contains("up 2 h, 9.0 MiB in memory, 1.2 s"), "{text}");
+    }
+
+    #[test]
+    fn what_the_probe_found_is_shown_with_who_blocks_and_never_unescaped() {
+        let environment: Environment = api::read(&json!({
+            "id": "env_b", "name": "oslo", "status": "never_connected", "probe": {
+                "received_at": "2026-11-23T14:00:00Z", "verdict": "degraded", "flows": [
+                    { "flow": "https", "port": 443, "protocol": "tcp", "verdict": "open" },
+                    { "flow": "quic", "port": 8000, "protocol": "udp", "verdict": "blocked",
+                      "causes": [{ "code": "firewall-drop", "says": "dropped\u{1b}[2J" }] }
+                ]
+            }
+        }))
+        .unwrap();
+
+        let text = without_colour(&facts(&environment, Timestamp::UNIX_EPOCH).render());
+
+        assert!(
+            text.contains("degraded (2026-11-23 14:00:00 UTC)"),
+            "{text}"
+        );
+        assert!(text.contains("https 443/tcp: open"), "{text}");
+        assert!(
+            text.contains("quic 8000/udp: blocked: dropped\\u{1b}[2J"),
+            "{text}"
+        );
     }
 
     #[test]

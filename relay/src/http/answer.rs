@@ -7,7 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use wire::message::{self, AgentFigures, AgentReport, docker};
 
-use crate::control::{EnvironmentStatus, EnvironmentView, ExposureView, IssuedToken, SessionView};
+use crate::control::{
+    self, EnvironmentStatus, EnvironmentView, ExposureView, IssuedToken, SessionView,
+};
 
 /// The relay.
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,6 +66,76 @@ pub(super) struct Environment {
     agent: Option<Agent>,
     /// Its agent's session, if there is one.
     session: Option<Session>,
+    /// What the newest run of the probe with its token found; only where one environment is
+    /// asked for, and missing where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<ProbeAnswer>,
+}
+
+/// What the probe found, as whoever had the token told it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProbeReport)]
+pub(super) struct ProbeAnswer {
+    /// When it was told.
+    #[schema(value_type = String, format = DateTime)]
+    received_at: Timestamp,
+    /// `open`, `degraded`, `blocked` or `cannot-tell`.
+    verdict: String,
+    /// Each way to the relay.
+    flows: Vec<ProbeFlow>,
+}
+
+/// One way to the relay, as the probe found it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProbeFlow {
+    /// `https`, `websocket` or `quic`.
+    flow: String,
+    /// The relay's port.
+    port: u16,
+    /// `tcp` or `udp`.
+    protocol: String,
+    /// `open`, `caveat`, `blocked` or `cannot-tell`.
+    verdict: String,
+    /// Why, the main cause first.
+    causes: Vec<ProbeCause>,
+}
+
+/// Why a way is not open, or open with a caveat.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProbeCause {
+    /// A stable word.
+    code: String,
+    /// A sentence.
+    says: String,
+}
+
+impl From<control::ProbeReport> for ProbeAnswer {
+    fn from(report: control::ProbeReport) -> Self {
+        let cause = |cause: control::ProbeCause| ProbeCause {
+            code: cause.code,
+            says: cause.says,
+        };
+        let flow = |flow: control::ProbeFlow| ProbeFlow {
+            flow: flow.flow,
+            port: flow.port,
+            protocol: flow.protocol,
+            verdict: flow.verdict,
+            causes: flow.causes.into_iter().map(cause).collect(),
+        };
+        Self {
+            received_at: report.received_at,
+            verdict: report.summary.verdict,
+            flows: report.summary.flows.into_iter().map(flow).collect(),
+        }
+    }
+}
+
+impl Environment {
+    /// The same with what the probe found.
+    pub(super) fn with_probe(mut self, report: Option<control::ProbeReport>) -> Self {
+        self.probe = report.map(Into::into);
+        self
+    }
 }
 
 /// The agent of an environment.
@@ -290,6 +362,7 @@ impl From<EnvironmentView> for Environment {
                 enrolled_at: agent.enrolled_at,
             }),
             session: view.session.map(Session::from),
+            probe: None,
         }
     }
 }

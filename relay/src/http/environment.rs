@@ -120,9 +120,9 @@ pub(super) async fn show(
     Authenticated(principal): Authenticated,
     Path(name): Path<String>,
 ) -> Result<Json<Environment>, Problem> {
-    Ok(Json(
-        state.control.environment(&principal, &name).await?.into(),
-    ))
+    let view = state.control.environment(&principal, &name).await?;
+    let probe = state.control.probe_report(&principal, &name).await?;
+    Ok(Json(Environment::from(view).with_probe(probe)))
 }
 
 /// Removes an environment: its agent is cut off at once and cannot return.

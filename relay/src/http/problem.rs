@@ -80,6 +80,19 @@ impl Problem {
             .with_header(header::RETRY_AFTER, "1")
     }
 
+    /// Somebody has asked more often than the probe answers.
+    pub(super) fn limited() -> Self {
+        let detail = "too much was asked of this relay's probe: try again in a minute";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+            .with_header(header::RETRY_AFTER, "60")
+    }
+
+    /// What was shown entitles to nothing.
+    pub(super) fn unauthorized(code: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, detail)
+            .with_header(header::WWW_AUTHENTICATE, "Bearer")
+    }
+
     pub(super) fn internal(cause: &dyn Display) -> Self {
         let detail = "the relay failed: its log says more";
         let mut problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail);

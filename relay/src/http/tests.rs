@@ -15,6 +15,7 @@ use crate::{
     metrics,
 };
 
+mod probe;
 mod stacks;
 
 /// Where the contract is kept.

@@ -71,7 +71,8 @@ impl Node {
     /// Serves at every door.
     pub fn serve(&self, doors: Doors, tls: &DoorTls) -> Running {
         let (accepting, requests) = (CancellationToken::new(), TaskTracker::new());
-        let api = ApiState::new(self.control.clone(), self.metrics.clone(), requests.clone());
+        let api = ApiState::new(self.control.clone(), self.metrics.clone(), requests.clone())
+            .with_probe(self.sessions.probe().cloned());
         let mut parts = JoinSet::new();
         let https = listener::run_https(
             self.sessions.clone(),

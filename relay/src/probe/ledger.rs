@@ -108,8 +108,11 @@ impl Ledger {
     pub(super) fn of(&self, now: Instant, address: IpAddr) -> Option<Vec<Arrival>> {
         let mut pages = self.pages();
         pages.forget_old(now);
-        let account = pages.accounts.get(&address.to_canonical())?;
         let age = |at: Instant| now.saturating_duration_since(at);
+        let Some(account) = pages.accounts.get(&address.to_canonical()) else {
+            let may_lack = pages.forgot_at.is_some_and(|at| age(at) <= WITNESS_FOR);
+            return (!may_lack).then(Vec::new);
+        };
         if account.may_lack && age(account.opened_at) < WITNESS_FOR {
             return None;
         }
@@ -238,7 +241,7 @@ mod tests {
         let later = start + WITNESS_FOR + TICK;
         ledger.note(later, Door::Https, from(2, 20));
 
-        assert_eq!(ledger.of(later, from(1, 0).ip()), None);
+        assert_eq!(ledger.of(later, from(1, 0).ip()), Some(Vec::new()));
         assert_eq!(ledger.len(later), 1);
         assert_eq!(ledger.len(later + WITNESS_FOR + TICK), 0);
     }

@@ -17,7 +17,7 @@ use wire::{
 
 use super::{
     AddExposureError, CreateEnvironmentError, EnrolmentToken, ExposureRecord, FirstToken, NewAgent,
-    NewApiToken, NewEnvironment, RedeemError, Store, StoreError,
+    NewApiToken, NewEnvironment, ProbeReportRecord, RedeemError, Store, StoreError,
 };
 use crate::{
     credential::SecretHash,
@@ -51,6 +51,8 @@ macro_rules! suite {
             puts_an_api_token_in_place_of_one_of_its_name,
             keeps_exposures_with_their_environment,
             adds_no_exposure_to_an_environment_that_is_gone,
+            keeps_the_newest_report_of_the_probe_and_leaves_the_token_unused,
+            keeps_no_report_without_a_valid_token,
             keeps_a_blob_once_and_no_more_than_its_bound,
             makes_one_release_of_one_content,
             keeps_the_first_pin_of_an_image,
@@ -483,4 +485,56 @@ pub(super) async fn adds_no_exposure_to_an_environment_that_is_gone(store: &dyn 
         matches!(added, Err(AddExposureError::EnvironmentUnknown)),
         "{added:?}"
     );
+}
+
+fn report(summary: &str) -> ProbeReportRecord {
+    ProbeReportRecord {
+        received_at: at(7),
+        summary: summary.to_owned(),
+    }
+}
+
+pub(super) async fn keeps_the_newest_report_of_the_probe_and_leaves_the_token_unused(
+    store: &dyn Store,
+) {
+    let id = berlin(store).await;
+    assert_eq!(store.probe_report(id).await.unwrap(), None);
+
+    for summary in ["first", "second"] {
+        let token = hash(101);
+        let kept = store.keep_probe_report(&token, report(summary), at(50));
+        assert_eq!(kept.await.unwrap(), "berlin");
+    }
+
+    assert_eq!(
+        store.probe_report(id).await.unwrap(),
+        Some(report("second"))
+    );
+    store
+        .redeem_token(&hash(101), agent(5), at(50))
+        .await
+        .unwrap();
+    store.remove_environment(id).await.unwrap();
+    assert_eq!(store.probe_report(id).await.unwrap(), None);
+}
+
+pub(super) async fn keeps_no_report_without_a_valid_token(store: &dyn Store) {
+    let id = berlin(store).await;
+    let keep = async |byte, now| {
+        let token = hash(byte);
+        store.keep_probe_report(&token, report("x"), now).await
+    };
+
+    assert!(matches!(keep(9, at(1)).await, Err(RedeemError::Unknown)));
+    assert!(matches!(
+        keep(101, at(100)).await,
+        Err(RedeemError::Expired)
+    ));
+    store
+        .redeem_token(&hash(101), agent(5), at(50))
+        .await
+        .unwrap();
+    assert!(matches!(keep(101, at(51)).await, Err(RedeemError::Used)));
+
+    assert_eq!(store.probe_report(id).await.unwrap(), None);
 }

@@ -22,7 +22,7 @@ use wire::{
 use super::{
     AddExposureError, AgentRecord, ApiTokenRecord, CreateEnvironmentError, EnrolledAgent,
     EnrolmentToken, EnvironmentRecord, ExposureRecord, NewAgent, NewApiToken, NewEnvironment,
-    RedeemError, Store, StoreError,
+    ProbeReportRecord, RedeemError, Store, StoreError,
 };
 use crate::{
     credential::SecretHash,
@@ -59,6 +59,7 @@ struct Environment {
     tags: BTreeMap<String, String>,
     created_at: Timestamp,
     agent: Option<AgentId>,
+    probe_report: Option<ProbeReportRecord>,
 }
 
 #[derive(Debug)]
@@ -151,6 +152,7 @@ impl Tables {
             tags: new.tags,
             created_at: new.created_at,
             agent: None,
+            probe_report: None,
         };
         self.environments.insert(new.id, environment);
         Ok(())
@@ -413,6 +415,37 @@ impl Store for MemoryStore {
 
     async fn remove_exposure(&self, id: ExposureId) -> Result<bool, StoreError> {
         Ok(self.tables().exposures.remove(&id).is_some())
+    }
+
+    async fn keep_probe_report(
+        &self,
+        hash: &SecretHash,
+        report: ProbeReportRecord,
+        now: Timestamp,
+    ) -> Result<String, RedeemError> {
+        let mut tables = self.tables();
+        let token = tables.tokens.get(hash.as_bytes());
+        let token = token.ok_or(RedeemError::Unknown)?;
+        if token.used_by.is_some() {
+            return Err(RedeemError::Used);
+        }
+        if now >= token.expires_at {
+            return Err(RedeemError::Expired);
+        }
+        let id = token.environment;
+        let environment = tables.environments.get_mut(&id);
+        let environment = environment.ok_or(RedeemError::Unknown)?;
+        environment.probe_report = Some(report);
+        Ok(environment.name.clone())
+    }
+
+    async fn probe_report(
+        &self,
+        id: EnvironmentId,
+    ) -> Result<Option<ProbeReportRecord>, StoreError> {
+        let tables = self.tables();
+        let environment = tables.environments.get(&id);
+        Ok(environment.and_then(|environment| environment.probe_report.clone()))
     }
 }
 

@@ -9,6 +9,7 @@ mod agent;
 mod environment;
 mod error;
 mod exposure;
+mod probe;
 mod stack;
 mod stack_store;
 mod starts;
@@ -34,8 +35,8 @@ use wire::id::{AgentId, EnvironmentId, InstanceId};
 use self::starts::{Start, Starts};
 use super::{
     AddExposureError, AgentRecord, ApiTokenRecord, CreateEnvironmentError, EnrolmentToken,
-    EnvironmentRecord, ExposureRecord, NewAgent, NewApiToken, NewEnvironment, RedeemError, Store,
-    StoreError,
+    EnvironmentRecord, ExposureRecord, NewAgent, NewApiToken, NewEnvironment, ProbeReportRecord,
+    RedeemError, Store, StoreError,
 };
 use crate::{
     credential::SecretHash,
@@ -300,6 +301,24 @@ impl Store for SqliteStore {
         let mut write = self.begin().await?;
         let outcome = exposure::remove(&mut write.connection, id).await;
         write.end(outcome).await
+    }
+
+    async fn keep_probe_report(
+        &self,
+        hash: &SecretHash,
+        report: ProbeReportRecord,
+        now: Timestamp,
+    ) -> Result<String, RedeemError> {
+        let mut write = self.begin().await?;
+        let outcome = probe::keep(&mut write.connection, hash, &report, now).await;
+        write.end(outcome).await
+    }
+
+    async fn probe_report(
+        &self,
+        id: EnvironmentId,
+    ) -> Result<Option<ProbeReportRecord>, StoreError> {
+        probe::of(&mut *self.read().await?, id).await
     }
 }
 

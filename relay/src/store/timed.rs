@@ -11,8 +11,8 @@ use wire::id::{AgentId, EnvironmentId, InstanceId};
 
 use super::{
     AddExposureError, AgentRecord, ApiTokenRecord, CreateEnvironmentError, EnrolmentToken,
-    EnvironmentRecord, ExposureRecord, NewAgent, NewApiToken, NewEnvironment, RedeemError, Store,
-    StoreError,
+    EnvironmentRecord, ExposureRecord, NewAgent, NewApiToken, NewEnvironment, ProbeReportRecord,
+    RedeemError, Store, StoreError,
 };
 use crate::{
     credential::SecretHash,
@@ -222,5 +222,23 @@ impl<S: Store> Store for TimedStore<S> {
     async fn remove_exposure(&self, id: ExposureId) -> Result<bool, StoreError> {
         let done = self.store.remove_exposure(id);
         self.timed("remove_exposure", done).await
+    }
+
+    async fn keep_probe_report(
+        &self,
+        hash: &SecretHash,
+        report: ProbeReportRecord,
+        now: Timestamp,
+    ) -> Result<String, RedeemError> {
+        let done = self.store.keep_probe_report(hash, report, now);
+        self.timed("keep_probe_report", done).await
+    }
+
+    async fn probe_report(
+        &self,
+        id: EnvironmentId,
+    ) -> Result<Option<ProbeReportRecord>, StoreError> {
+        let done = self.store.probe_report(id);
+        self.timed("probe_report", done).await
     }
 }
