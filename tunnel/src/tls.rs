@@ -52,7 +52,8 @@ impl KeyShares {
         }
     }
 
-    fn provider(self) -> Arc<CryptoProvider> {
+    /// The provider that offers them.
+    pub fn provider(self) -> Arc<CryptoProvider> {
         let mut provider = aws_lc_rs::default_provider();
         if self == Self::Classical {
             let curves = [

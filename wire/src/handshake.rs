@@ -168,6 +168,45 @@ impl AcceptorHandshake {
     }
 }
 
+/// What a challenge shows to somebody who only looks, and says no hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownIdentity {
+    /// Whom the acceptor says to be.
+    pub identity: PublicKey,
+    /// Whether it has proven that over this very TLS connection.
+    pub is_proven: bool,
+}
+
+impl ShownIdentity {
+    /// Reads it from the acceptor's first frame.
+    ///
+    /// # Errors
+    ///
+    /// The frame is another one or malformed.
+    pub fn of(
+        frame: &Frame,
+        exporter: &Exporter,
+        verify: Verify<'_>,
+    ) -> Result<Self, HandshakeError> {
+        let Frame::Challenge(bytes) = frame else {
+            return Err(HandshakeError::UnexpectedFrame {
+                expected: "the challenge",
+                got: frame.kind(),
+            });
+        };
+        let malformed = || HandshakeError::Malformed("challenge");
+        let signed = message::Signed::decode(&bytes[..]).map_err(|_| malformed())?;
+        let challenge = message::Challenge::decode(&signed.body[..]).map_err(|_| malformed())?;
+        let identity = PublicKey::from_slice(&challenge.relay_identity).ok_or_else(malformed)?;
+        let signature = Signature::from_slice(&signed.signature).ok_or_else(malformed)?;
+        let proof_input = challenge_proof_input(exporter, &signed.body);
+        Ok(Self {
+            identity,
+            is_proven: verify(&identity, &proof_input, &signature),
+        })
+    }
+}
+
 /// The dialler's half.
 #[derive(Debug)]
 pub struct DiallerHandshake {

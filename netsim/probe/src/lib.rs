@@ -6,5 +6,21 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`protocol`] |
+//! | 1 | [`observe`]: what was seen |
+//! | 2 | [`verdict`]: what it comes to |
+//! | 3 | [`rules`], [`measure`]: what to change; everything that is tried |
+//! | 4 | [`judge`]: from what was seen to a report, purely |
+//! | 5 | [`cli`]: the commands |
 
 pub mod protocol;
+
+pub mod observe;
+
+pub mod verdict;
+
+pub mod measure;
+pub mod rules;
+
+pub mod judge;
+
+pub mod cli;

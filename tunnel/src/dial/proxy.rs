@@ -322,7 +322,11 @@ impl Proxy {
     }
 
     /// Where its addresses listen, in the order in which they are to be tried.
-    pub(super) async fn remotes(&self, world: &World) -> Result<Vec<SocketAddr>, ProxyError> {
+    ///
+    /// # Errors
+    ///
+    /// Its name has no address.
+    pub async fn remotes(&self, world: &World) -> Result<Vec<SocketAddr>, ProxyError> {
         let resolved = world.resolver.resolve(&self.host).await;
         let addresses = resolved.map_err(ProxyError::Resolve)?;
         if addresses.is_empty() {
@@ -334,7 +338,11 @@ impl Proxy {
 
     /// A connection through it to a host and a port, over one to it. `roots` vouch for one
     /// that is spoken to over TLS.
-    pub(super) async fn lead(
+    ///
+    /// # Errors
+    ///
+    /// See [`ProxyError`]: all but `Resolve` and `Connect`.
+    pub async fn lead(
         &self,
         (mut io, world): (BoxIo, &World),
         to: (&str, u16),

@@ -42,6 +42,11 @@ impl fmt::Display for Answer {
 }
 
 impl Answer {
+    /// The kinds of login that it wants, printable.
+    pub fn schemes(&self) -> &[String] {
+        &self.schemes
+    }
+
     /// The kinds of login that it wants, where none of them is Basic; else nothing.
     pub fn foreign_schemes(&self) -> Option<String> {
         let is_basic = |scheme: &String| scheme.eq_ignore_ascii_case("basic");

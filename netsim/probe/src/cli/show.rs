@@ -1,0 +1,124 @@
+//! What is written where.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    net::IpAddr,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use super::{EXIT_NO_INPUT, EXIT_OUTPUT, EXIT_USAGE, Language, Output, RulesArguments, settle};
+use crate::{
+    measure::Progress,
+    observe::{Flow, Target},
+    rules,
+    verdict::{Code, Report},
+};
+
+/// Lines that overwrite each other on a terminal; elsewhere one line at the start.
+pub(super) fn progress(target: &Target) -> Progress {
+    if !io::stderr().is_terminal() {
+        return Arc::new(|_: &str| {});
+    }
+    let host = target.host.clone();
+    Arc::new(move |doing: &str| {
+        anstream::eprint!("\r\x1b[2K{host}: {doing} …");
+    })
+}
+
+/// Shows a report, and gives the program's exit code.
+pub(super) fn report(report: Report, output: &Output) -> ExitCode {
+    let code = report.verdict.exit_code();
+    let json = match serde_json::to_string_pretty(&report) {
+        Ok(json) => json,
+        Err(error) => return unwritten(&error.to_string()),
+    };
+    if io::stderr().is_terminal() {
+        anstream::eprint!("\r\x1b[2K");
+    }
+    let text = match output.json {
+        true => format!("{json}\n"),
+        false => format!("{json}\n"),
+    };
+    match print(&text) {
+        Ok(()) => ExitCode::from(code),
+        Err(error) => unwritten(&error.to_string()),
+    }
+}
+
+fn unwritten(problem: &str) -> ExitCode {
+    anstream::eprintln!("error: the result cannot be written: {problem}");
+    ExitCode::from(EXIT_OUTPUT)
+}
+
+/// Writes a result. A reader that went away has seen what it wanted.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The rules that a relay needs.
+pub(super) fn rules(asked: &RulesArguments) -> ExitCode {
+    let (host, port) = match settle::host_and_port(&asked.host) {
+        Ok(found) => found,
+        Err(error) => {
+            anstream::eprintln!("error: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let target = Target {
+        host,
+        https_port: asked
+            .https_port
+            .or(port)
+            .unwrap_or(wire::token::HTTPS_PORT_DEFAULT),
+        tunnel_port: asked
+            .tunnel_port
+            .unwrap_or(wire::token::TUNNEL_PORT_DEFAULT),
+        pin: None,
+    };
+    let addresses = match asked.address.as_slice() {
+        [] => looked_up(&target.host),
+        given => given.to_vec(),
+    };
+    if addresses.is_empty() {
+        anstream::eprintln!(
+            "error: {} has no address here; give one with --address",
+            target.host
+        );
+        return ExitCode::from(EXIT_NO_INPUT);
+    }
+    let changes = rules::changes(&Flow::ALL, &target, &addresses, Code::FirewallDrop);
+    let aws = format!("{:#}", changes.aws);
+    let text = match asked.language {
+        Some(Language::Nft) => changes.nft,
+        Some(Language::Aws) => format!("{aws}\n"),
+        Some(Language::Ticket) => format!("{}\n", changes.ticket),
+        None => format!(
+            "# For a ticket\n{}\n\n# nftables\n{}\n# AWS security group, egress\n{aws}\n",
+            changes.ticket, changes.nft
+        ),
+    };
+    match print(&text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => unwritten(&error.to_string()),
+    }
+}
+
+fn looked_up(host: &str) -> Vec<IpAddr> {
+    use std::net::ToSocketAddrs;
+    let found = (host, 0).to_socket_addrs();
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in found.into_iter().flatten() {
+        if !addresses.contains(&address.ip()) {
+            addresses.push(address.ip());
+        }
+    }
+    addresses
+}

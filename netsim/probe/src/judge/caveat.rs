@@ -1,0 +1,244 @@
+//! What works, and will bite.
+
+use super::{finding::Finding, scene::Scene};
+use crate::{
+    observe::{Fault, FaultKind, Flow, IdleRung, Micros, Stage},
+    verdict::{Cause, Code},
+};
+
+/// A clock that is off by more is told of.
+const CLOCK_SECONDS: i64 = 60;
+
+/// A name that takes longer is told of.
+const SLOW_NAME: Micros = 2_000_000;
+
+/// Slower is told of: 256 kbit/s.
+const SLOW_BYTES_PER_SECOND: u64 = 32 * 1024;
+
+/// Adds all caveats of a flow that works.
+pub(super) fn add(scene: Scene<'_>, flow: Flow, finding: &mut Finding) {
+    if !finding.verdict.is_usable() {
+        return;
+    }
+    let caveats = [
+        names(scene, flow),
+        families(scene, flow),
+        clock(scene, flow),
+        idle(scene, flow),
+        sizes(scene, flow),
+        ports(scene, flow),
+        rate(scene, flow),
+        now_and_then(scene, flow),
+    ];
+    for caveat in caveats.into_iter().flatten() {
+        finding.add_caveat(caveat);
+    }
+}
+
+fn names(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
+    let seen = scene.seen;
+    if scene.is_proxied(flow) || seen.look_ups.is_empty() {
+        return None;
+    }
+    let host = &seen.target.host;
+    if seen.look_ups.iter().all(|one| one.outcome.is_err()) {
+        let says = format!("{host} is not resolved here: it works by its address alone");
+        return Some(Cause::new(Code::Dns, says));
+    }
+    let took = |one: &crate::observe::LookUp| one.end.saturating_sub(one.start);
+    let slowest = seen.look_ups.iter().map(took).max()?;
+    (slowest >= SLOW_NAME).then(|| {
+        let seconds = slowest / 1_000_000;
+        Cause {
+            seconds: i64::try_from(seconds).ok(),
+            ..Cause::new(
+                Code::Dns,
+                format!("this host's resolver takes {seconds} s for {host}"),
+            )
+        }
+    })
+}
+
+/// An address of one family works, and one of the other leads nowhere.
+fn families(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
+    let tries: Vec<_> = scene.tries(flow).collect();
+    let works_by_4 = tries
+        .iter()
+        .any(|one| scene.is_proven(one) && one.address.is_some_and(|address| address.is_ipv4()));
+    let by_6: Vec<_> = tries
+        .iter()
+        .filter(|one| one.address.is_some_and(|address| address.is_ipv6()))
+        .collect();
+    let is_none_here = |fault: &Fault| {
+        fault.is_local && matches!(fault.kind, FaultKind::NetUnreachable | FaultKind::NoPort)
+    };
+    let fails = |one: &&&&crate::observe::Attempt| {
+        one.failure().is_some_and(|(_, fault)| !is_none_here(fault))
+    };
+    let is_broken = !by_6.is_empty() && by_6.iter().filter(fails).count() == by_6.len();
+    if !works_by_4 || !is_broken {
+        return None;
+    }
+    let address = by_6.first()?.address?;
+    let says = format!(
+        "{address} of IPv6 leads nowhere from here, though this host has a route for it: every \
+         connection waits for it first"
+    );
+    Some(Cause::new(Code::Ipv6, says).at(address))
+}
+
+fn clock(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
+    let own = scene.seen.attempts.iter().filter(|one| one.flow == flow);
+    let told = own.filter_map(|one| {
+        let at = one.stages.last()?.end / 1_000;
+        let ours = scene.seen.started_ms + i64::try_from(at).ok()?;
+        Some((one.echo.as_ref()?.time_ms - ours) / 1_000)
+    });
+    let ahead = told.min_by_key(|seconds| seconds.abs())?;
+    (ahead.abs() > CLOCK_SECONDS).then(|| {
+        let (by, how) = match ahead > 0 {
+            true => (ahead, "behind"),
+            false => (-ahead, "ahead of"),
+        };
+        Cause {
+            seconds: Some(ahead),
+            ..Cause::new(
+                Code::Clock,
+                format!(
+                    "this host's clock is {by} s {how} the relay's: certificates look expired or \
+                     not yet valid to others"
+                ),
+            )
+        }
+    })
+}
+
+/// Silent connections end: between the longest silence that held and the shortest that did not.
+fn idle(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
+    let rungs = scene.seen.idle.iter().filter(|rung| rung.flow == flow);
+    let rungs: Vec<&IdleRung> = rungs.collect();
+    let dead = rungs.iter().filter(|rung| rung.fault.is_some());
+    let shortest = dead.min_by_key(|rung| rung.idle_ms)?;
+    let held = rungs.iter().filter(|rung| rung.fault.is_none());
+    let longest = held.map(|rung| rung.idle_ms).max();
+    // One that held for longer says that no timer ended the shorter one.
+    if longest.is_some_and(|longest| longest > shortest.idle_ms) {
+        return None;
+    }
+    let fault = shortest.fault.as_ref()?;
+    let how = match fault.kind {
+        FaultKind::TimedOut => "without a word",
+        _ => "with a reset",
+    };
+    let seconds = |ms: u64| i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
+    let at_most = seconds(shortest.idle_ms);
+    let says = match longest {
+        Some(longest) => format!(
+            "connections that are silent for {} to {at_most} s are ended on the way, {how}",
+            seconds(longest)
+        ),
+        None => format!("connections that are silent for {at_most} s are ended on the way, {how}"),
+    };
+    Some(Cause {
+        seconds: Some(at_most),
+        ..Cause::new(Code::IdleTimer, says)
+    })
+}
+
+fn sizes(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
+    let rungs: Vec<_> = scene
+        .seen
+        .sizes
+        .iter()
+        .filter(|rung| rung.flow == flow)
+        .collect();
+    let worked = rungs.iter().filter(|rung| rung.fault.is_none());
+    let largest = worked.map(|rung| rung.bytes).max()?;
+    let failed = rungs.iter().filter(|rung| rung.fault.is_some());
+    let smallest = failed.map(|rung| rung.bytes).min()?;
+    (smallest > largest).then(|| Cause {
+        bytes: Some(largest),
+        ..Cause::new(
+            Code::Mtu,
+            format!(
+                "{largest} bytes at once get through, and {smallest} do not: packets of a \
+                 size vanish on the way"
+            ),
+        )
+    })
+}
+
+fn ports(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
+    let test = scene
+        .seen
+        .parallel
+        .as_ref()
+        .filter(|_| flow == Flow::Websocket)?;
+    let missing = test.wanted.saturating_sub(test.opened);
+    // One or two of many may be lost.
+    (missing > test.wanted / 10).then(|| {
+        let (opened, wanted) = (test.opened, test.wanted);
+        Cause::new(
+            Code::PortExhaustion,
+            format!(
+                "of {wanted} connections at once {opened} came about: an address translation on \
+                 the way has no more ports"
+            ),
+        )
+    })
+}
+
+fn rate(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
+    let rates = scene.seen.rates.iter().filter(|test| test.flow == flow);
+    let per_second =
+        |test: &crate::observe::RateTest| test.bytes.saturating_mul(1_000_000) / test.micros.max(1);
+    let slowest = rates.min_by_key(|test| per_second(test))?;
+    let speed = per_second(slowest);
+    let others = scene.seen.rates.iter();
+    let others = others.filter(|test| test.flow != flow && test.is_down == slowest.is_down);
+    let fastest = others.map(per_second).max().unwrap_or_default();
+    let is_policed = flow == Flow::Quic && fastest > 8 * speed && speed < 512 * 1024;
+    let way = match slowest.is_down {
+        true => "from the relay",
+        false => "to the relay",
+    };
+    let kilobits = speed * 8 / 1_000;
+    if is_policed {
+        let says = format!(
+            "UDP is policed: {kilobits} kbit/s {way}, where TCP gets {} kbit/s",
+            fastest * 8 / 1_000
+        );
+        return Some(Cause::new(Code::Rate, says));
+    }
+    (speed < SLOW_BYTES_PER_SECOND).then(|| {
+        Cause::new(
+            Code::Rate,
+            format!("only {kilobits} kbit/s go through {way}"),
+        )
+    })
+}
+
+/// Some tries of the same thing failed.
+fn now_and_then(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
+    let works = scene.tries(flow).find(|one| scene.is_proven(one))?;
+    let same = scene.tries(flow).filter(|one| one.address == works.address);
+    let (mut all, mut failed) = (0, 0);
+    let mut last = None;
+    for one in same {
+        all += 1;
+        if let Some((stage, fault)) = one.failure() {
+            failed += 1;
+            last = Some((stage, fault));
+        }
+    }
+    let (stage, fault) = last?;
+    let stage: Stage = stage;
+    Some(Cause::new(
+        Code::Unknown,
+        format!(
+            "it comes and goes: {failed} of {all} tries failed, the last at {} ({})",
+            stage.name(),
+            fault.says
+        ),
+    ))
+}

@@ -1,0 +1,244 @@
+//! Questions to what was seen, that several judgements ask.
+
+use std::net::IpAddr;
+
+use crate::{
+    observe::{
+        Attempt, Fault, FaultKind, Flow, HopOutcome, Icmp, Micros, Observations, Stage, Variation,
+    },
+    protocol::{Arrival, Door, Stage as Arrived},
+};
+
+/// Below, a round trip says nothing about who answered.
+const TELLING_RTT: Micros = 3_000;
+
+/// What was seen, with questions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) seen: &'a Observations,
+}
+
+/// How an attempt of production ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended<'a> {
+    /// The relay has proven itself, over this very connection.
+    Proven,
+    /// The proof is of another connection.
+    WrongProof,
+    /// Another relay than the one that was named.
+    WrongRelay,
+    /// It failed.
+    Failed(Stage, &'a Fault),
+}
+
+/// Who sent a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refuser {
+    /// Something before the relay, at this hop where it is known.
+    Before(Option<u8>),
+    /// As far away as the relay.
+    AsFarAsRelay,
+    /// The evidence does not say.
+    Unknown,
+}
+
+impl<'a> Scene<'a> {
+    /// Attempts that say whether a flow works: through the proxy where there is one.
+    pub(super) fn tries(self, flow: Flow) -> impl Iterator<Item = &'a Attempt> {
+        let is_proxied = self.is_proxied(flow);
+        let of_flow = self
+            .seen
+            .attempts
+            .iter()
+            .filter(move |one| one.flow == flow);
+        of_flow.filter(move |one| {
+            one.variation == Variation::Production
+                && one.is_through_proxy == is_proxied
+                && !one.has_done(Stage::Http)
+                && one.failure().is_none_or(|(stage, _)| stage != Stage::Http)
+        })
+    }
+
+    pub(super) fn is_proxied(self, flow: Flow) -> bool {
+        flow != Flow::Quic && self.seen.proxy.is_some()
+    }
+
+    pub(super) fn ended(self, attempt: &'a Attempt) -> Option<Ended<'a>> {
+        if let Some(proof) = &attempt.proof {
+            return Some(match (proof.is_proven, proof.is_pinned) {
+                (false, _) => Ended::WrongProof,
+                (true, Some(false)) => Ended::WrongRelay,
+                (true, _) => Ended::Proven,
+            });
+        }
+        let (stage, fault) = attempt.failure()?;
+        Some(Ended::Failed(stage, fault))
+    }
+
+    pub(super) fn is_proven(self, attempt: &Attempt) -> bool {
+        let proof = attempt.proof.as_ref();
+        proof.is_some_and(|proof| proof.is_proven && proof.is_pinned != Some(false))
+    }
+
+    /// Whether a flow works at an address.
+    pub(super) fn is_open(self, flow: Flow) -> bool {
+        self.tries(flow).any(|attempt| self.is_proven(attempt))
+    }
+
+    /// Whether anything behind this address answered at all, over TCP or UDP.
+    pub(super) fn is_answered(self, address: Option<IpAddr>) -> bool {
+        let seen = self.seen;
+        let is_there = |one: Option<IpAddr>| address.is_none() || one == address;
+        let by_attempt = seen.attempts.iter().any(|one| {
+            !one.is_through_proxy
+                && is_there(one.address)
+                && (one.has_done(Stage::Tcp) || one.has_done(Stage::Quic))
+        });
+        let mut udp = seen.udp.iter();
+        by_attempt || udp.any(|one| is_there(Some(one.to.ip())) && one.answered_after.is_some())
+    }
+
+    /// The shortest way there and back.
+    pub(super) fn rtt(self, address: IpAddr) -> Option<Micros> {
+        let direct = self.seen.attempts.iter();
+        let direct = direct.filter(|one| !one.is_through_proxy && one.address == Some(address));
+        let tcp = direct.filter(|one| one.has_done(Stage::Tcp));
+        let tcp = tcp.filter_map(|one| one.took(Stage::Tcp));
+        let udp = self.seen.udp.iter();
+        let udp = udp.filter(|one| one.to.ip() == address);
+        tcp.chain(udp.filter_map(|one| one.answered_after)).min()
+    }
+
+    /// The ICMP errors about datagrams to an address.
+    pub(super) fn icmp(self, address: Option<IpAddr>) -> impl Iterator<Item = &'a Icmp> {
+        let udp = self.seen.udp.iter();
+        let udp = udp.filter(move |one| address.is_none_or(|address| one.to.ip() == address));
+        udp.flat_map(|one| &one.icmp)
+    }
+
+    /// Who refuses a port: by hops, and by time.
+    pub(super) fn refuser(self, address: IpAddr, port: u16, fastest: Micros) -> Refuser {
+        let fewest = |wanted: HopOutcome, port: Option<u16>| {
+            let tests = self.seen.hops.iter();
+            let tests = tests.filter(|one| one.to.ip() == address && one.outcome == wanted);
+            let tests = tests.filter(|one| port.is_none_or(|port| one.to.port() == port));
+            tests.map(|one| one.hops).min()
+        };
+        let refused = fewest(HopOutcome::Refused, Some(port));
+        let open = fewest(HopOutcome::Open, None);
+        let counts_hops = !self.seen.routers.is_empty();
+        match (refused, open) {
+            (Some(refused), Some(open)) if refused < open => {
+                return Refuser::Before(Some(refused));
+            }
+            (Some(refused), Some(open)) if refused == open && counts_hops => {
+                return Refuser::AsFarAsRelay;
+            }
+            (Some(refused), None) if self.has_router_at(refused) => {
+                return Refuser::Before(Some(refused));
+            }
+            _ => {}
+        }
+        match self.rtt(address) {
+            Some(rtt) if rtt >= TELLING_RTT && fastest < rtt * 6 / 10 => Refuser::Before(None),
+            Some(rtt) if rtt >= TELLING_RTT && fastest >= rtt * 9 / 10 => Refuser::AsFarAsRelay,
+            _ => Refuser::Unknown,
+        }
+    }
+
+    /// Whether a device that forwards is so far away; then it is not the relay.
+    fn has_router_at(self, hop: u8) -> bool {
+        let mut routers = self.seen.routers.iter();
+        routers.any(|router| router.hop == hop && !self.seen.addresses.contains(&router.address))
+    }
+
+    pub(super) fn router_at(self, hop: Option<u8>) -> Option<IpAddr> {
+        let mut routers = self.seen.routers.iter();
+        let found = routers.find(|router| Some(router.hop) == hop)?;
+        Some(found.address)
+    }
+
+    /// What the relay saw arrive at a flow's door; `None`: it was not asked, or saw this host
+    /// from another address.
+    pub(super) fn arrivals(self, flow: Flow) -> Option<Vec<&'a Arrival>> {
+        let seen = self.seen.witness.as_ref()?;
+        let door = match flow {
+            Flow::Https => Door::Https,
+            Flow::Websocket => Door::TunnelTcp,
+            Flow::Quic => Door::TunnelUdp,
+        };
+        // What arrived before this run began is another's.
+        let within = seen.at / 1_000;
+        let arrivals = seen.witness.arrivals.iter();
+        let here = arrivals.filter(|one| one.door == door && one.ago_ms <= within);
+        Some(here.collect())
+    }
+
+    /// The relay sent somebody away, for want of room.
+    pub(super) fn is_sent_away(self, flow: Flow) -> bool {
+        let arrivals = self.arrivals(flow).unwrap_or_default();
+        arrivals.iter().any(|one| one.stage == Arrived::SentAway)
+    }
+
+    /// Whether a variation of an attempt got further than production.
+    pub(super) fn varied(
+        self,
+        flow: Flow,
+        wanted: fn(Variation) -> bool,
+    ) -> impl Iterator<Item = &'a Attempt> {
+        let attempts = self.seen.attempts.iter();
+        attempts.filter(move |one| one.flow == flow && wanted(one.variation))
+    }
+
+    /// The largest packet that came through where larger ones did not, by the largest segment.
+    pub(super) fn mtu(self, flow: Flow) -> Option<u32> {
+        let works = self.varied(flow, |one| matches!(one, Variation::Mss(_)));
+        let works = works.filter(|one| one.has_done(Stage::Tls));
+        let packet = works.filter_map(|one| {
+            let Variation::Mss(mss) = one.variation else {
+                return None;
+            };
+            let head = match one.address? {
+                IpAddr::V4(_) => 40,
+                IpAddr::V6(_) => 60,
+            };
+            Some(u32::from(mss) + head)
+        });
+        packet.max()
+    }
+
+    /// The public key of the certificate that the relay itself has shown: over a connection
+    /// that it has proven.
+    pub(super) fn relays_key(self) -> Option<&'a str> {
+        let mut proven = self.seen.attempts.iter().filter(|one| self.is_proven(one));
+        proven.find_map(leaf_key)
+    }
+
+    /// Whether the other end closed, or nothing came.
+    pub(super) fn is_cut(fault: &Fault) -> bool {
+        use FaultKind::{Ended, Reset, TimedOut};
+        matches!(fault.kind, TimedOut | Reset | Ended)
+    }
+}
+
+/// The public key of what TLS showed.
+pub(super) fn leaf_key(attempt: &Attempt) -> Option<&str> {
+    let leaf = attempt.chain.as_ref()?.certificates.first()?;
+    Some(&leaf.spki_sha256)
+}
+
+/// Who vouches for what TLS showed.
+pub(super) fn issuer(attempt: &Attempt) -> Option<String> {
+    let leaf = attempt.chain.as_ref()?.certificates.first()?;
+    Some(leaf.issuer.clone())
+}
+
+/// Whether an ICMP error is a firewall's word, and not a router's: RFC 1812 and RFC 4443.
+pub(super) fn is_prohibited(icmp: &Icmp) -> bool {
+    matches!((icmp.kind, icmp.code), (3, 9 | 10 | 13) | (1, 1 | 5 | 6))
+}
+
+/// Whether an ICMP error says that nobody listens at a port.
+pub(super) fn is_port_unreachable(icmp: &Icmp) -> bool {
+    matches!((icmp.kind, icmp.code), (3, 3) | (1, 4))
+}

@@ -1,0 +1,1 @@
+//! The judge, over tables of what may be seen.
