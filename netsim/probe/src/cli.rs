@@ -36,6 +36,10 @@ Runs as an ordinary user, needs no token, uploads nothing. Exit codes:
    66  a file cannot be read
    74  a result cannot be written";
 
+const DIFF_HELP: &str = "\
+Exit codes: 0 nothing works worse than before, 10 something better and something worse,
+20 something worse.";
+
 /// Options of the probe.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -51,6 +55,16 @@ pub struct ProbeArguments {
 /// Something else than a run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Compare two reports in JSON: before a change of the network, and after it
+    #[command(after_help = DIFF_HELP)]
+    Diff {
+        /// The earlier one
+        #[arg(value_name = "BEFORE.json")]
+        before: PathBuf,
+        /// The later one
+        #[arg(value_name = "AFTER.json")]
+        after: PathBuf,
+    },
     /// Print the rules that a relay needs, without trying anything
     Rules(RulesArguments),
 }
@@ -175,6 +189,7 @@ pub enum Language {
 pub fn run(arguments: &ProbeArguments) -> ExitCode {
     match &arguments.command {
         None => probe(&arguments.run),
+        Some(Command::Diff { before, after }) => show::diff(before, after),
         Some(Command::Rules(asked)) => show::rules(asked),
     }
 }

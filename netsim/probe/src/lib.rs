@@ -9,7 +9,7 @@
 //! | 1 | [`observe`]: what was seen |
 //! | 2 | [`verdict`]: what it comes to |
 //! | 3 | [`rules`], [`measure`]: what to change; everything that is tried |
-//! | 4 | [`judge`]: from what was seen to a report, purely |
+//! | 4 | [`judge`]: from what was seen to a report, purely; [`render`]: a report in every form |
 //! | 5 | [`cli`]: the commands |
 
 pub mod protocol;
@@ -22,5 +22,6 @@ pub mod measure;
 pub mod rules;
 
 pub mod judge;
+pub mod render;
 
 pub mod cli;

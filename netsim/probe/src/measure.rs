@@ -143,6 +143,7 @@ fn begin(plan: &Plan, started_ms: i64) -> Observations {
         attempts: Vec::new(),
         udp: Vec::new(),
         hops: Vec::new(),
+        paces: Vec::new(),
         routers: Vec::new(),
         own: OwnHost::default(),
         portal: None,

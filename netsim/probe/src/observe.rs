@@ -415,6 +415,18 @@ pub enum HopOutcome {
     Short,
 }
 
+/// How fast a port is refused, and how fast the relay answers otherwise: each the shortest of
+/// some, measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// What is refused.
+    pub to: SocketAddr,
+    /// How fast.
+    pub refused: Micros,
+    /// How fast the relay's host answers elsewhere, where it does.
+    pub answered: Option<Micros>,
+}
+
 /// A device on the way that counts hops, and says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Router {
@@ -554,6 +566,8 @@ pub struct Observations {
     pub udp: Vec<UdpTest>,
     /// How far away refusals and openings are.
     pub hops: Vec<HopTest>,
+    /// How fast refusals and answers come.
+    pub paces: Vec<Pace>,
     /// Devices on the way.
     pub routers: Vec<Router>,
     /// Of this host.

@@ -1,8 +1,10 @@
 //! What is written where.
 
 use std::{
+    fs,
     io::{self, IsTerminal, Write},
     net::IpAddr,
+    path::Path,
     process::ExitCode,
     sync::Arc,
 };
@@ -11,8 +13,9 @@ use super::{EXIT_NO_INPUT, EXIT_OUTPUT, EXIT_USAGE, Language, Output, RulesArgum
 use crate::{
     measure::Progress,
     observe::{Flow, Target},
+    render::{diff, html, junit, redact, text},
     rules,
-    verdict::{Code, Report},
+    verdict::{Code, REPORT_VERSION, Report},
 };
 
 /// Lines that overwrite each other on a terminal; elsewhere one line at the start.
@@ -28,31 +31,76 @@ pub(super) fn progress(target: &Target) -> Progress {
 
 /// Shows a report, and gives the program's exit code.
 pub(super) fn report(report: Report, output: &Output) -> ExitCode {
-    let code = report.verdict.exit_code();
-    let json = match serde_json::to_string_pretty(&report) {
-        Ok(json) => json,
-        Err(error) => return unwritten(&error.to_string()),
-    };
     if io::stderr().is_terminal() {
         anstream::eprint!("\r\x1b[2K");
     }
-    let text = match output.json {
-        true => format!("{json}\n"),
-        false => format!("{json}\n"),
+    let report = match output.redact {
+        true => match redact::redacted(&report) {
+            Ok(report) => report,
+            Err(error) => return unwritten(&error.to_string()),
+        },
+        false => report,
     };
-    match print(&text) {
-        Ok(()) => ExitCode::from(code),
+    if let Some(path) = &output.report
+        && let Err(error) = fs::write(path, html::page(&report))
+    {
+        return unwritten(&format!("{}: {error}", path.display()));
+    }
+    let shown = match (output.json, output.junit) {
+        (true, _) => serde_json::to_string_pretty(&report).map(|json| format!("{json}\n")),
+        (_, true) => Ok(junit::junit(&report)),
+        _ => Ok(text::text(&report)),
+    };
+    let written = shown
+        .map_err(io::Error::other)
+        .and_then(|text| print(&text));
+    match written {
+        Ok(()) => ExitCode::from(report.verdict.exit_code()),
         Err(error) => unwritten(&error.to_string()),
     }
 }
 
-fn unwritten(problem: &str) -> ExitCode {
+/// Compares two reports: 0 as before or better, 10 better and worse, 20 worse.
+pub(super) fn diff(before: &Path, after: &Path) -> ExitCode {
+    let read = |path: &Path| -> Result<Report, String> {
+        let text = fs::read_to_string(path);
+        let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let report: Report = serde_json::from_str(&text).map_err(|error| {
+            format!(
+                "{} is no report of this probe (--json): {error}",
+                path.display()
+            )
+        })?;
+        match report.version {
+            REPORT_VERSION => Ok(report),
+            other => Err(format!("{}: version {other} is not known", path.display())),
+        }
+    };
+    let (before, after) = match (read(before), read(after)) {
+        (Ok(before), Ok(after)) => (before, after),
+        (Err(error), _) | (_, Err(error)) => {
+            anstream::eprintln!("error: {error}");
+            return ExitCode::from(EXIT_NO_INPUT);
+        }
+    };
+    let difference = diff::diff(&before, &after);
+    match print(&difference.text) {
+        Ok(()) => ExitCode::from(match (difference.is_worse, difference.is_better) {
+            (false, _) => 0,
+            (true, true) => 10,
+            (true, false) => 20,
+        }),
+        Err(error) => unwritten(&error.to_string()),
+    }
+}
+
+pub(super) fn unwritten(problem: &str) -> ExitCode {
     anstream::eprintln!("error: the result cannot be written: {problem}");
     ExitCode::from(EXIT_OUTPUT)
 }
 
 /// Writes a result. A reader that went away has seen what it wanted.
-fn print(text: &str) -> io::Result<()> {
+pub(super) fn print(text: &str) -> io::Result<()> {
     let mut stdout = anstream::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())

@@ -12,6 +12,9 @@ use crate::{
 /// Below, a round trip says nothing about who answered.
 const TELLING_RTT: Micros = 3_000;
 
+/// So far away, the last device before a relay is its vendor's and no customer's.
+const FAR_HOPS: u8 = 5;
+
 /// What was seen, with questions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scene<'a> {
@@ -98,17 +101,6 @@ impl<'a> Scene<'a> {
         by_attempt || udp.any(|one| is_there(Some(one.to.ip())) && one.answered_after.is_some())
     }
 
-    /// The shortest way there and back.
-    pub(super) fn rtt(self, address: IpAddr) -> Option<Micros> {
-        let direct = self.seen.attempts.iter();
-        let direct = direct.filter(|one| !one.is_through_proxy && one.address == Some(address));
-        let tcp = direct.filter(|one| one.has_done(Stage::Tcp));
-        let tcp = tcp.filter_map(|one| one.took(Stage::Tcp));
-        let udp = self.seen.udp.iter();
-        let udp = udp.filter(|one| one.to.ip() == address);
-        tcp.chain(udp.filter_map(|one| one.answered_after)).min()
-    }
-
     /// The ICMP errors about datagrams to an address.
     pub(super) fn icmp(self, address: Option<IpAddr>) -> impl Iterator<Item = &'a Icmp> {
         let udp = self.seen.udp.iter();
@@ -117,7 +109,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Who refuses a port: by hops, and by time.
-    pub(super) fn refuser(self, address: IpAddr, port: u16, fastest: Micros) -> Refuser {
+    pub(super) fn refuser(self, address: IpAddr, port: u16) -> Refuser {
         let fewest = |wanted: HopOutcome, port: Option<u16>| {
             let tests = self.seen.hops.iter();
             let tests = tests.filter(|one| one.to.ip() == address && one.outcome == wanted);
@@ -126,30 +118,63 @@ impl<'a> Scene<'a> {
         };
         let refused = fewest(HopOutcome::Refused, Some(port));
         let open = fewest(HopOutcome::Open, None);
-        let counts_hops = !self.seen.routers.is_empty();
-        match (refused, open) {
-            (Some(refused), Some(open)) if refused < open => {
-                return Refuser::Before(Some(refused));
-            }
-            (Some(refused), Some(open)) if refused == open && counts_hops => {
-                return Refuser::AsFarAsRelay;
-            }
-            (Some(refused), None) if self.has_router_at(refused) => {
-                return Refuser::Before(Some(refused));
-            }
-            _ => {}
+        if let (Some(refused), Some(open)) = (refused, open)
+            && refused < open
+        {
+            return Refuser::Before(Some(refused));
         }
-        match self.rtt(address) {
-            Some(rtt) if rtt >= TELLING_RTT && fastest < rtt * 6 / 10 => Refuser::Before(None),
-            Some(rtt) if rtt >= TELLING_RTT && fastest >= rtt * 9 / 10 => Refuser::AsFarAsRelay,
+        let mut paces = self.seen.paces.iter();
+        let pace = paces.find(|pace| pace.to.ip() == address && pace.to.port() == port);
+        if let Some((refused, rtt)) = pace.and_then(|pace| Some((pace.refused, pace.answered?)))
+            && rtt >= TELLING_RTT
+        {
+            return match refused * 10 / rtt {
+                0..=6 => Refuser::Before(None),
+                9.. => Refuser::AsFarAsRelay,
+                _ => Refuser::Unknown,
+            };
+        }
+        // A firewall refuses what it would have sent on: at the same count as the host behind it.
+        match (refused, open) {
+            (Some(refused), Some(open)) if refused == open && open >= FAR_HOPS => {
+                Refuser::AsFarAsRelay
+            }
             _ => Refuser::Unknown,
         }
     }
 
-    /// Whether a device that forwards is so far away; then it is not the relay.
-    fn has_router_at(self, hop: u8) -> bool {
-        let mut routers = self.seen.routers.iter();
-        routers.any(|router| router.hop == hop && !self.seen.addresses.contains(&router.address))
+    /// Whether the relay's own process is known to serve its tunnel's port: TCP and UDP of it
+    /// are one setting.
+    pub(super) fn serves_tunnel(self) -> bool {
+        self.is_open(Flow::Quic)
+    }
+
+    /// Where nothing came back for one thing: what was said for another about the way there.
+    pub(super) fn tells_of_no_way(self, address: IpAddr) -> Option<String> {
+        let direct = self.seen.attempts.iter();
+        let mut direct = direct.filter(|one| !one.is_through_proxy && one.address == Some(address));
+        let (stage, fault) = direct.find_map(|one| {
+            let is_about_the_way = |fault: &Fault| {
+                matches!(
+                    fault.kind,
+                    FaultKind::HostUnreachable | FaultKind::NetUnreachable
+                )
+            };
+            one.failure().filter(|(_, fault)| is_about_the_way(fault))
+        })?;
+        let stage = stage.name();
+        Some(format!(
+            "no way leads to {address}: {stage} was told \"{}\"",
+            fault.says
+        ))
+    }
+
+    /// Whether a flow's port was refused.
+    pub(super) fn is_refused(self, flow: Flow) -> bool {
+        self.tries(flow).any(|one| {
+            let failure = one.failure();
+            failure.is_some_and(|(_, fault)| fault.kind == FaultKind::Refused)
+        })
     }
 
     pub(super) fn router_at(self, hop: Option<u8>) -> Option<IpAddr> {

@@ -80,7 +80,10 @@ fn host_unreachable(scene: Scene<'_>, attempt: &Attempt, address: IpAddr) -> Fin
             Finding::blocked(Confidence::Medium, cause)
         }
         None if took >= NEIGHBOUR_WAIT => {
-            let says = format!("the next device towards {address} does not answer on its network");
+            let says = format!(
+                "a device on the way found nobody at {address} on its network: the host is off, or \
+                 has another address"
+            );
             Finding::blocked(Confidence::Medium, Cause::new(Code::NoRoute, says))
         }
         None => Finding::cannot_tell(format!(
@@ -126,14 +129,25 @@ fn refused(scene: Scene<'_>, attempt: &Attempt, address: IpAddr, port: u16) -> F
         let says = format!("this host's own firewall rejects {port}/tcp");
         return Finding::blocked(Confidence::Medium, Cause::new(Code::HostFirewall, says));
     }
-    let same = scene.tries(attempt.flow).filter(|one| {
-        let is_refused = |(_, fault): (Stage, &Fault)| fault.kind == FaultKind::Refused;
-        one.address == Some(address) && one.failure().is_some_and(is_refused)
-    });
-    let fastest = same.filter_map(|one| one.took(Stage::Tcp)).min();
-    let fastest = fastest.unwrap_or_default();
-    match scene.refuser(address, port, fastest) {
-        Refuser::Before(hop) => rejected_before(scene, address, port, hop),
+    let who = scene.refuser(address, port);
+    if let Refuser::Before(hop) = who {
+        return rejected_before(scene, address, port, hop);
+    }
+    if let Some(finding) = by_icmp(scene, address, port) {
+        return finding;
+    }
+    if scene.serves_tunnel() && scene.is_refused(Flow::Websocket) {
+        let says = format!(
+            "a firewall refuses {port}/tcp in the relay's place: the relay serves its tunnel's \
+             port, over UDP, and so also over TCP"
+        );
+        let confidence = match attempt.flow {
+            Flow::Websocket => Confidence::High,
+            Flow::Https | Flow::Quic => Confidence::Medium,
+        };
+        return Finding::blocked(confidence, Cause::new(Code::FirewallReject, says));
+    }
+    match who {
         Refuser::AsFarAsRelay => {
             let says = format!(
                 "{address} is reached, and itself refuses {port}/tcp: nothing listens there"
@@ -143,15 +157,19 @@ fn refused(scene: Scene<'_>, attempt: &Attempt, address: IpAddr, port: u16) -> F
                 Cause::new(Code::Relay, says).at(address),
             )
         }
-        Refuser::Unknown => refused_somewhere(scene, address, port),
+        _ => Finding::cannot_tell(format!(
+            "{port}/tcp of {address} is refused, by the relay's host or by a firewall before it: \
+             neither hops nor times tell them apart"
+        )),
     }
 }
 
 fn rejected_before(scene: Scene<'_>, address: IpAddr, port: u16, hop: Option<u8>) -> Finding {
-    let device = scene.router_at(hop);
+    // What is refused at one count was to be sent on by the device before it.
+    let device = hop.and_then(|hop| scene.router_at(hop.checked_sub(1)));
     let place = match (device, hop) {
         (Some(device), _) => format!("the firewall {device}"),
-        (None, Some(hop)) => format!("a firewall {hop} hops away"),
+        (None, Some(hop)) => format!("a firewall about {hop} hops away"),
         (None, None) => "a firewall on the way".to_owned(),
     };
     let says = format!("{place} refuses {port}/tcp in the place of {address}");
@@ -163,33 +181,23 @@ fn rejected_before(scene: Scene<'_>, address: IpAddr, port: u16, hop: Option<u8>
     Finding::blocked(Confidence::High, cause)
 }
 
-/// Neither hops nor times say who refuses: ICMP errors may.
-fn refused_somewhere(scene: Scene<'_>, address: IpAddr, port: u16) -> Finding {
+/// What ICMP errors about UDP say of a refusal over TCP.
+fn by_icmp(scene: Scene<'_>, address: IpAddr, port: u16) -> Option<Finding> {
     let mut told = scene.icmp(Some(address));
-    let by = told.find(|icmp| is_port_unreachable(icmp) || is_prohibited(icmp));
-    match by.and_then(|icmp| icmp.offender) {
-        Some(offender) if offender == address => {
-            let says = format!(
-                "{address} itself says that nothing listens there, by ICMP for UDP and by a \
-                 refusal for {port}/tcp"
-            );
-            Finding::blocked(
-                Confidence::Medium,
-                Cause::new(Code::Relay, says).at(address),
-            )
-        }
-        Some(offender) => {
-            let says = format!(
-                "the firewall {offender} rejects UDP by ICMP, and {port}/tcp is refused as well"
-            );
-            let cause = Cause::new(Code::FirewallReject, says).at(offender);
-            Finding::blocked(Confidence::Medium, cause)
-        }
-        None => Finding::cannot_tell(format!(
-            "{port}/tcp of {address} is refused, by the relay's host or by a firewall before it: \
-             neither hops nor times tell them apart"
-        )),
+    let by = told.find(|icmp| is_port_unreachable(icmp) || is_prohibited(icmp))?;
+    let offender = by.offender?;
+    if offender == address {
+        let says = format!(
+            "{address} itself says that nothing listens there, by ICMP for UDP and by a refusal \
+             for {port}/tcp"
+        );
+        let cause = Cause::new(Code::Relay, says).at(address);
+        return Some(Finding::blocked(Confidence::Medium, cause));
     }
+    let says =
+        format!("the firewall {offender} rejects UDP by ICMP, and {port}/tcp is refused as well");
+    let cause = Cause::new(Code::FirewallReject, says).at(offender);
+    Some(Finding::blocked(Confidence::Medium, cause))
 }
 
 /// Nothing comes back.
@@ -229,6 +237,9 @@ pub(super) fn silent(scene: Scene<'_>, flow: Flow, address: IpAddr, port: u16) -
     {
         let says = format!("a firewall on the way drops {port}/{protocol}, and rejects others");
         return dropped(Confidence::Medium, says);
+    }
+    if let Some(says) = scene.tells_of_no_way(address) {
+        return Finding::blocked(Confidence::Medium, Cause::new(Code::NoRoute, says));
     }
     if is_private(address) && !scene.seen.is_pinned_address && !scene.seen.look_ups.is_empty() {
         return Finding::cannot_tell(format!(

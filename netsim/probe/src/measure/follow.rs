@@ -54,9 +54,14 @@ pub(super) async fn up(run: &Run, plan: &Plan, seen: &mut Observations, progress
     let (mut attempts, portal, (hops, routers)) =
         tokio::join!(trying.collect::<Vec<_>>(), portal, hops(plan, seen));
     (seen.portal, seen.hops, seen.routers) = (portal, hops, routers);
-    // Alone, because it counts what this host itself does meanwhile.
-    if let Some(to) = refused(plan, seen).first() {
+    // Alone, because they measure times, and what this host itself does meanwhile.
+    let refused = refused(plan, seen);
+    if let Some(to) = refused.first() {
         seen.own.refused_over_loopback = own::refused_over_loopback(*to).await;
+    }
+    let open = open_port(plan, seen);
+    for to in refused {
+        seen.paces.extend(place::pace(run, to, open).await);
     }
     sort(&mut attempts);
     seen.attempts.extend(attempts);
@@ -164,6 +169,14 @@ fn refused(plan: &Plan, seen: &Observations) -> Vec<SocketAddr> {
     all
 }
 
+/// A port of the relay that TCP reaches.
+fn open_port(plan: &Plan, seen: &Observations) -> Option<SocketAddr> {
+    let mut attempts = seen.attempts.iter();
+    let open = attempts.find(|one| !one.is_through_proxy && one.has_done(Stage::Tcp))?;
+    let port = plan.target.port(open.flow);
+    open.address.map(|address| SocketAddr::new(address, port))
+}
+
 /// How far away refusals are, and what is open beside them.
 async fn hops(
     plan: &Plan,
@@ -173,12 +186,7 @@ async fn hops(
     let Some(first) = refused.first().copied() else {
         return (Vec::new(), Vec::new());
     };
-    let open = seen.attempts.iter().find(|attempt| {
-        attempt.address == Some(first.ip())
-            && !attempt.is_through_proxy
-            && attempt.has_done(Stage::Tcp)
-    });
-    let open = open.map(|attempt| SocketAddr::new(first.ip(), plan.target.port(attempt.flow)));
+    let open = open_port(plan, seen).filter(|open| open.ip() == first.ip());
     let tested = refused
         .into_iter()
         .filter(|to| to.ip() == first.ip())

@@ -11,8 +11,9 @@ use super::{
     Run,
     http::{self, Http},
     tcp::{self, Changed},
+    udp,
 };
-use crate::observe::{FaultKind, HopOutcome, HopTest, HttpAnswer, PortalTest};
+use crate::observe::{FaultKind, HopOutcome, HopTest, HttpAnswer, Micros, Pace, PortalTest};
 
 /// Nobody has it (RFC 5737): who answers there answers in everybody's place.
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -45,6 +46,49 @@ pub(super) async fn hops(to: SocketAddr) -> Vec<HopTest> {
         .position(|test| test.outcome != HopOutcome::Short);
     tests.truncate(first.map_or(0, |first| first + 1));
     tests
+}
+
+/// Of how many tries the shortest counts.
+const PACE_TRIES: u8 = 4;
+
+/// How fast a port is refused, and how fast the relay's host answers: by a port that is open,
+/// or by a bare datagram.
+pub(super) async fn pace(run: &Run, to: SocketAddr, open: Option<SocketAddr>) -> Option<Pace> {
+    let open = open.filter(|open| open.ip() == to.ip());
+    let (mut refused, mut answered): (Option<Micros>, Option<Micros>) = (None, None);
+    let shorter =
+        |so_far: Option<Micros>, new: Micros| Some(so_far.map_or(new, |old| old.min(new)));
+    for _ in 0..PACE_TRIES {
+        let start = run.now();
+        let outcome = tcp::connect(to, Changed::default(), HOP_WITHIN).await;
+        if outcome.is_err_and(|fault| fault.kind == FaultKind::Refused) {
+            refused = shorter(refused, run.now() - start);
+        }
+        let start = run.now();
+        match open {
+            Some(open) => {
+                if tcp::connect(open, Changed::default(), HOP_WITHIN)
+                    .await
+                    .is_ok()
+                {
+                    answered = shorter(answered, run.now() - start);
+                }
+            }
+            None => {
+                let udp = SocketAddr::new(to.ip(), run.target.tunnel_port);
+                match udp::ask(run, udp).await.answered_after {
+                    Some(after) => answered = shorter(answered, after),
+                    // Nobody answers datagrams: once is enough to know.
+                    None => break,
+                }
+            }
+        }
+    }
+    refused.map(|refused| Pace {
+        to,
+        refused,
+        answered,
+    })
 }
 
 /// Whether somebody answers where nobody is, and what answers plain HTTP.
