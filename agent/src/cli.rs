@@ -38,6 +38,9 @@ pub enum Command {
     /// Show what a Compose file would do on this host, operation by operation; do nothing.
     #[command(after_help = PLAN_HELP)]
     Plan(Box<PlanArgs>),
+    /// Try the network between this host and the relay, with the agent's own settings.
+    #[command(after_help = probe::cli::EXIT_CODES_HELP)]
+    Check(Box<CheckArgs>),
     /// Print the completions of a shell.
     Completions {
         /// Which shell.
@@ -129,6 +132,30 @@ pub struct PlanArgs {
     /// The customer's policy [default: /etc/sternline-agent/policy.toml where it exists]
     #[arg(long, value_name = "FILE")]
     pub policy: Option<String>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// A file that holds an enrolment token, for a host that has not enrolled yet
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// What matters most, in seconds
+    #[arg(long, conflicts_with = "full")]
+    pub quick: bool,
+    /// Bytes in time, many connections at once and longer silences as well
+    #[arg(long)]
+    pub full: bool,
+    /// Connections that are silent for a while: up to 45 s (quick) or 605 s (full) [default:
+    /// off with --quick, full with --full, else quick]
+    #[arg(long, value_name = "LADDER")]
+    pub idle: Option<probe::cli::IdleLadder>,
+    /// How the report is shown.
+    #[command(flatten)]
+    pub output: probe::cli::Output,
     /// Where things are.
     #[command(flatten)]
     pub places: Places,

@@ -104,22 +104,46 @@ pub fn load(state: &StateDir) -> Result<Option<Identity>, IdentityError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(IdentityError::Read { path, source }),
     };
+    parse(&text, path).map(Some)
+}
+
+/// Reads the identity of an agent that may be running: nothing is locked, nothing changed.
+///
+/// # Errors
+///
+/// See [`IdentityError`].
+pub fn peek(state_dir: &Path) -> Result<Option<Identity>, IdentityError> {
+    let path = state_dir.join(IDENTITY_FILE);
+    let read = || {
+        if fs::metadata(&path)?.len() > IDENTITY_BYTES_MAX {
+            return Err(io::Error::other("it is larger than an identity"));
+        }
+        fs::read_to_string(&path).map(Zeroizing::new)
+    };
+    match read() {
+        Ok(text) => parse(&text, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(IdentityError::Read { path, source }),
+    }
+}
+
+fn parse(text: &str, path: PathBuf) -> Result<Identity, IdentityError> {
     // serde_json's messages may quote a value, so only the place is passed on.
     let damaged = |error: serde_json::Error| IdentityError::Damaged {
         path: path.clone(),
         problem: format!("line {}, column {}", error.line(), error.column()),
     };
-    let FormatOnly { format } = serde_json::from_str(&text).map_err(damaged)?;
+    let FormatOnly { format } = serde_json::from_str(text).map_err(damaged)?;
     if format > FORMAT {
         return Err(IdentityError::Newer { path, format });
     }
-    let record: Record = serde_json::from_str(&text).map_err(damaged)?;
+    let record: Record = serde_json::from_str(text).map_err(damaged)?;
     let identity = record.into_identity();
     let bad = |name: &str| IdentityError::Damaged {
         path,
         problem: format!("`{name}` is malformed"),
     };
-    identity.map(Some).map_err(bad)
+    identity.map_err(bad)
 }
 
 /// Writes the identity as one step that survives a loss of power.

@@ -14,9 +14,10 @@
 //! | 5 | [`report`], [`view`], [`work`] |
 //! | 6 | [`supervisor`] |
 //! | 7 | [`node`] |
-//! | 8 | [`run`], [`manual`] |
+//! | 8 | [`check`], [`run`], [`manual`] |
 
 pub mod audit;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

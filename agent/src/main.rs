@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Sandbox(asked) => {
             with_settings(&asked.places, |s| sandbox::show::run(s, asked.json))
         }
+        Command::Check(asked) => with_settings(&asked.places, |s| agent::check::run(s, &asked)),
         Command::Plan(asked) => agent::stacks::preview::run(&asked),
         Command::Completions { shell } => written(manual::print_completions(Cli::command(), shell)),
         Command::Man { folder } => written(manual::write_pages(Cli::command(), &folder)),

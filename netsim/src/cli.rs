@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use probe::cli::ProbeArguments;
 
 use crate::{
     check::{self, CheckError},
@@ -54,6 +55,9 @@ pub enum Command {
     Replay(replay::ReplayArguments),
     /// Make a failure as small as it gets.
     Shrink(replay::ShrinkArguments),
+    /// What this network lets through to a relay, who blocks, and which rule to add.
+    #[command(after_help = probe::cli::EXIT_CODES_HELP)]
+    Probe(Box<ProbeArguments>),
 }
 
 const EXIT_CODES_HELP: &str = "\
@@ -95,6 +99,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Shrink(arguments) => replay::shrink(arguments),
+        Command::Probe(arguments) => {
+            tunnel::look_up_without_libraries();
+            probe::cli::run(arguments)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod settle;
 mod show;
+mod verifying;
 
 use std::{net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -14,7 +15,7 @@ use crate::{
     verdict::Report,
 };
 
-pub use settle::Misuse;
+pub use settle::{Misuse, rungs};
 
 /// As in sysexits.h: the command line is wrong.
 pub const EXIT_USAGE: u8 = 64;
@@ -36,6 +37,24 @@ Runs as an ordinary user, needs no token, uploads nothing. Exit codes:
    66  a file cannot be read
    74  a result cannot be written";
 
+const VERIFY_HELP: &str = "\
+The file, as a change of the firewall's regression test:
+
+  [[allow]]
+  name = \"relay\"            # for people
+  host = \"relay.example\"
+  port = 443
+  protocol = \"tcp\"          # or udp; tcp where it is left out
+  via = \"direct\"            # or proxy; direct where it is left out
+
+  [[deny]]
+  host = \"9.9.9.9\"
+  port = 53
+  protocol = \"udp\"
+
+Exit codes: 0 all rules hold, 20 one does not, 30 cannot tell, 64 the command line or the file
+is wrong.";
+
 const DIFF_HELP: &str = "\
 Exit codes: 0 nothing works worse than before, 10 something better and something worse,
 20 something worse.";
@@ -55,6 +74,9 @@ pub struct ProbeArguments {
 /// Something else than a run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Test a list of rules: what must be open is open, what must be closed is closed
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyArguments),
     /// Compare two reports in JSON: before a change of the network, and after it
     #[command(after_help = DIFF_HELP)]
     Diff {
@@ -154,6 +176,26 @@ pub enum IdleLadder {
     Full,
 }
 
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The rules
+    #[arg(value_name = "RULES.toml")]
+    pub rules: PathBuf,
+    /// A sample of the Internet must be closed, and no agent on this host may listen
+    #[arg(long)]
+    pub strict: bool,
+    /// The proxy for rules with via = "proxy" [default: HTTPS_PROXY or ALL_PROXY]
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+    /// CAs in PEM that vouch, beside the system's, for an https:// proxy
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Options of `rules`.
 #[derive(Debug, Args)]
 pub struct RulesArguments {
@@ -191,6 +233,7 @@ pub fn run(arguments: &ProbeArguments) -> ExitCode {
         None => probe(&arguments.run),
         Some(Command::Diff { before, after }) => show::diff(before, after),
         Some(Command::Rules(asked)) => show::rules(asked),
+        Some(Command::Verify(asked)) => verifying::run(asked),
     }
 }
 
@@ -217,11 +260,15 @@ pub fn of_plan(plan: &Plan, output: &Output, token: Option<&str>) -> ExitCode {
     show::report(report, output)
 }
 
-fn measured(plan: &Plan, progress: &Progress, token: Option<&str>) -> std::io::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()?;
+        .build()
+}
+
+fn measured(plan: &Plan, progress: &Progress, token: Option<&str>) -> std::io::Result<Report> {
+    let runtime = runtime()?;
     let report = runtime.block_on(async {
         let seen = Box::pin(measure::run(plan, progress)).await;
         let report = judge(seen);

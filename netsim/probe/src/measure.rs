@@ -6,6 +6,7 @@
 
 mod attempt;
 mod channel;
+mod destination;
 mod follow;
 mod http;
 mod ladder;
@@ -35,6 +36,7 @@ use wire::key::PublicKey;
 use crate::observe::{Attempt, Flow, Micros, Observations, OwnHost, Target, UdpTest, Variation};
 use attempt::{Goal, What};
 
+pub use destination::{Asked, Came, destination};
 pub use report::{NotLeft, leave};
 
 /// How much is tried.
@@ -90,6 +92,23 @@ impl Run {
             pin: plan.pin,
             roots: Arc::clone(&plan.roots),
             judge: tls::judge(&plan.roots),
+            world: World::real(),
+            started: Instant::now(),
+        }
+    }
+
+    /// For what asks no relay.
+    fn bare() -> Self {
+        Self {
+            target: Target {
+                host: String::new(),
+                https_port: 0,
+                tunnel_port: 0,
+                pin: None,
+            },
+            pin: None,
+            roots: Arc::new(RootCertStore::empty()),
+            judge: None,
             world: World::real(),
             started: Instant::now(),
         }

@@ -1,6 +1,13 @@
 //! From options and environment to a plan, with every mistake named.
 
-use std::{ffi::OsString, fs, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 use tunnel::{
@@ -105,10 +112,10 @@ pub(super) fn plan(
         },
         pin,
         addresses: (!arguments.address.is_empty()).then(|| arguments.address.clone()),
-        proxy: proxy(arguments, environment)?,
-        roots: Arc::new(roots(arguments)?),
+        proxy: proxy(arguments.proxy.as_deref(), arguments.no_proxy, environment)?,
+        roots: Arc::new(roots(arguments.ca.as_deref())?),
         depth,
-        rungs: rungs(arguments, depth)?,
+        rungs: rungs_of(arguments, depth)?,
         registry: arguments.registry.clone(),
     })
 }
@@ -162,14 +169,16 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, Option<u16>), Misuse>
     Ok((host, port.filter(|port| *port != 0)))
 }
 
-fn proxy(
-    arguments: &RunArguments,
+/// The proxy that is given, or that of the environment.
+pub(super) fn proxy(
+    given: Option<&str>,
+    is_unwanted: bool,
     environment: &[(OsString, OsString)],
 ) -> Result<Option<ProxyUse>, Misuse> {
-    if arguments.no_proxy {
+    if is_unwanted {
         return Ok(None);
     }
-    match &arguments.proxy {
+    match given {
         Some(text) => {
             let proxy: Proxy = text.parse().map_err(Misuse::Proxy)?;
             Ok(Some(ProxyUse {
@@ -181,16 +190,17 @@ fn proxy(
     }
 }
 
-fn roots(arguments: &RunArguments) -> Result<RootCertStore, Misuse> {
+/// The system's CAs, and those of a file.
+pub(super) fn roots(ca: Option<&Path>) -> Result<RootCertStore, Misuse> {
     let mut roots = tls::system_roots();
-    if let Some(path) = &arguments.ca {
+    if let Some(path) = ca {
         let read = fs::read(path).map_err(|source| Misuse::Read {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         })?;
         let bundle = tls::roots_of_pem(&read[..read.len().min(BUNDLE_BYTES_MAX)]);
         let bundle = bundle.map_err(|problem| Misuse::Bundle {
-            path: path.clone(),
+            path: path.to_owned(),
             problem,
         })?;
         roots.extend(bundle.roots);
@@ -198,17 +208,23 @@ fn roots(arguments: &RunArguments) -> Result<RootCertStore, Misuse> {
     Ok(roots)
 }
 
-fn rungs(arguments: &RunArguments, depth: Depth) -> Result<Vec<Duration>, Misuse> {
-    if let Some(list) = &arguments.idle_rungs {
-        let rung = |text: &str| {
-            let seconds: u64 = text.trim().trim_end_matches('s').parse().ok()?;
-            let rung = Duration::from_secs(seconds);
-            (rung <= LATER_MAX).then_some(rung)
-        };
-        let rungs: Option<Vec<Duration>> = list.split(',').take(16).map(rung).collect();
-        return rungs.ok_or(Misuse::Rungs);
-    }
-    let ladder = arguments.idle.unwrap_or(match depth {
+/// The silences that were asked for, or those of a depth.
+fn rungs_of(arguments: &RunArguments, depth: Depth) -> Result<Vec<Duration>, Misuse> {
+    let Some(list) = &arguments.idle_rungs else {
+        return Ok(rungs(arguments.idle, depth));
+    };
+    let rung = |text: &str| {
+        let seconds: u64 = text.trim().trim_end_matches('s').parse().ok()?;
+        let rung = Duration::from_secs(seconds);
+        (rung <= LATER_MAX).then_some(rung)
+    };
+    let rungs: Option<Vec<Duration>> = list.split(',').take(16).map(rung).collect();
+    rungs.ok_or(Misuse::Rungs)
+}
+
+/// The silences of a ladder; without one, of a depth.
+pub fn rungs(ladder: Option<IdleLadder>, depth: Depth) -> Vec<Duration> {
+    let ladder = ladder.unwrap_or(match depth {
         Depth::Quick => IdleLadder::Off,
         Depth::Usual => IdleLadder::Quick,
         Depth::Full => IdleLadder::Full,
@@ -218,5 +234,5 @@ fn rungs(arguments: &RunArguments, depth: Depth) -> Result<Vec<Duration>, Misuse
         IdleLadder::Quick => &QUICK_RUNGS,
         IdleLadder::Full => &FULL_RUNGS,
     };
-    Ok(seconds.iter().copied().map(Duration::from_secs).collect())
+    seconds.iter().copied().map(Duration::from_secs).collect()
 }

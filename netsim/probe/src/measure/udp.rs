@@ -67,7 +67,7 @@ pub(super) async fn ask(run: &Run, to: SocketAddr) -> UdpTest {
         if wait_until(&socket, started + at, started, &mut test).await {
             break;
         }
-        match socket.send(&question()).await {
+        match socket.send(&question_to(to.port())).await {
             Ok(_) => test.sent += 1,
             // An ICMP error about the one before may be told here.
             Err(error) if is_told(&error) => note_icmp(&socket, &mut test),
@@ -249,6 +249,18 @@ fn read_control(bytes: &[u8]) -> Option<Icmp> {
         is_local: origin == libc::SO_EE_ORIGIN_LOCAL,
         errno: errno.abs(),
     })
+}
+
+/// What the server of a port answers: names on 53, QUIC elsewhere.
+fn question_to(port: u16) -> Vec<u8> {
+    const NAMES: u16 = 53;
+    if port != NAMES {
+        return question();
+    }
+    // A query for the root's name servers (RFC 1035 §4.1), with recursion.
+    let mut query = tunnel::random_bytes::<2>().to_vec();
+    query.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1]);
+    query
 }
 
 /// A long header of a version that nobody has, padded as a first packet is.
