@@ -6,7 +6,10 @@
 //! and the same token. The start counter is raised on the disk before anything is
 //! dialled; by it the relay sees that an identity runs twice.
 
-use std::{io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};

@@ -222,11 +222,14 @@ pub(super) async fn witness(run: &Run, plan: &Plan, seen: &mut Observations) {
     if seen.attempts.iter().all(is_well) {
         return;
     }
-    // Through a proxy the relay sees the proxy.
+    // Through a proxy the relay sees the proxy, and behind an interceptor the interceptor.
+    let is_direct = |one: &&Attempt| {
+        let is_proven = one.proof.as_ref().is_some_and(|proof| proof.is_proven);
+        is_proven && !one.is_through_proxy
+    };
     let doors = [Flow::Https, Flow::Websocket].into_iter();
     let mut ways = doors.filter_map(|flow| {
-        let mut attempts = seen.production(flow);
-        let works = attempts.find(|one| !one.is_through_proxy && one.has_done(Stage::Tls))?;
+        let works = seen.production(flow).find(is_direct)?;
         let port = plan.target.port(flow);
         let to = works
             .address
