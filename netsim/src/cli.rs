@@ -1,6 +1,7 @@
 //! The command line: results on standard output, everything else on standard error,
 //! colour only on a terminal.
 
+mod matrix;
 mod replay;
 mod run;
 
@@ -58,6 +59,9 @@ pub enum Command {
     /// What this network lets through to a relay, who blocks, and which rule to add.
     #[command(after_help = probe::cli::EXIT_CODES_HELP)]
     Probe(Box<ProbeArguments>),
+    /// Ask the probe about networks of which is known what is wrong with them: how often it
+    /// is right.
+    Matrix(matrix::MatrixArguments),
 }
 
 const EXIT_CODES_HELP: &str = "\
@@ -103,6 +107,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             tunnel::look_up_without_libraries();
             probe::cli::run(arguments)
         }
+        Command::Matrix(arguments) => matrix::run(arguments),
     }
 }
 

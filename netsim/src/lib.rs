@@ -22,6 +22,8 @@ pub mod play;
 #[cfg(target_os = "linux")]
 pub mod trial;
 
+pub mod matrix;
+
 pub mod goals;
 pub mod run;
 

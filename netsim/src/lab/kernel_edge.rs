@@ -81,6 +81,10 @@ impl KernelEdge {
         }))
     }
 
+    pub(super) fn name(&self) -> &str {
+        self.edge.name.as_str()
+    }
+
     pub(super) const fn namespace(&self) -> &Namespace {
         &self.namespace
     }

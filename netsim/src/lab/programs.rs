@@ -378,7 +378,7 @@ fn runs(child: &mut Option<Child>) -> bool {
 }
 
 /// A command that sees nothing of the caller's own settings.
-fn clean(program: &Path) -> Command {
+pub(crate) fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -25,7 +25,9 @@ use super::{
     ends::Asking,
     fabric::{Fabric, Happening, Parts, Service},
     host::Host,
+    kernel_edge::KernelEdge,
     names::Resolver,
+    namespace::Namespace,
     namespaces::{real, with_others},
     plug::plug,
     preflight,
@@ -46,6 +48,8 @@ pub struct Options {
     /// Whether relay and agents are run; without, hosts are there and nothing runs on
     /// them.
     pub is_bare: bool,
+    /// Whether hosts of agents are there, and no agent is enrolled nor started on them.
+    pub is_without_agents: bool,
     /// What is long is divided by this; 0 and 1 are full length.
     pub scale: u32,
     /// A drawn scenario that takes longer, once scaled, is refused.
@@ -68,6 +72,7 @@ impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
             .field("is_bare", &self.is_bare)
+            .field("is_without_agents", &self.is_without_agents)
             .field("scale", &self.scale)
             .field("budget", &self.budget)
             .field("real", &self.real)
@@ -153,7 +158,7 @@ impl Lab {
         let ports = plug(&network, &real).map_err(failed("cables cannot be laid"))?;
         let real = with_others(real, &network).map_err(failed("a host cannot be set up"))?;
         let real = match &programs {
-            Some(programs) => enrolled(real, programs, (&network, &options.agent))?,
+            Some(programs) => enrolled(real, programs, (&network, &options))?,
             None => real,
         };
         let stacks = stacks(&network, &real, seed, options.services);
@@ -189,7 +194,8 @@ impl Lab {
                 .start()
                 .map_err(failed("an agent cannot be started"))?;
         }
-        let programs = lab.programs.clone();
+        // Without agents there is no session to ask for.
+        let programs = lab.programs.clone().filter(|_| !options.is_without_agents);
         let asking = programs.map(|programs| Asking::start(programs, real.relays.clone()));
         let asking = asking.transpose().map_err(failed("no thread"))?;
         let agents = (asking, real.agents.clone());
@@ -222,6 +228,13 @@ impl Lab {
     pub fn host(&self, name: &str) -> Option<&Arc<Host>> {
         let mut hosts = self.real.hosts.iter();
         hosts.find(|host| host.name.as_str() == name)
+    }
+
+    /// The namespace of the edge of this name, where that is the kernel's.
+    pub fn edge(&self, name: &str) -> Option<&Namespace> {
+        let mut edges = self.real.edges.iter();
+        let found = edges.find(|edge| edge.name() == name);
+        found.map(KernelEdge::namespace)
     }
 
     /// Relays that are run.
@@ -421,7 +434,7 @@ fn refused(scenario: &Scenario) -> Option<LabError> {
 fn enrolled(
     mut real: Real,
     programs: &Programs,
-    (network, setup): (&Network, &AgentSetup),
+    (network, options): (&Network, &Options),
 ) -> Result<Real, LabError> {
     let (scenario, topology) = (network.scenario(), network.topology());
     let of = |role: Role| {
@@ -440,7 +453,9 @@ fn enrolled(
             .map_err(failed("the relay cannot be started"))?;
         real.relays.push(relay);
     }
-    if let Some(relay) = real.relays.first().cloned() {
+    let setup = &options.agent;
+    let enrols = real.relays.first().filter(|_| !options.is_without_agents);
+    if let Some(relay) = enrols.cloned() {
         for host in agents {
             let model = host_of(scenario, topology, host.node);
             let proxy = model.and_then(|(model, _)| Setting::of(scenario, model));
