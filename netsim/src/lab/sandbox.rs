@@ -114,7 +114,7 @@ impl Plan {
 
 /// Has a command be run by a user who is not root, in a user namespace of its own: some
 /// programs want it so. For one that is in a sandbox.
-pub(super) fn leave_root(command: &mut Command) {
+pub(crate) fn leave_root(command: &mut Command) {
     syscall::before_exec(command, || {
         syscall::unshare(UnshareFlags::NEWUSER)?;
         write(c"/proc/self/setgroups", c"deny")?;

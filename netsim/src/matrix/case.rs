@@ -62,6 +62,9 @@ pub struct Case {
     /// firewall.
     #[serde(default)]
     pub office_rules: Vec<[String; 2]>,
+    /// Where the same sends connections in the place of where they were meant to go.
+    #[serde(default)]
+    pub office_nat: Vec<[String; 2]>,
     /// A second edge, the provider's, where there is one.
     pub carrier: Option<Table>,
     /// The line from the office to the internet.

@@ -14,6 +14,20 @@ pub(super) enum Of {
     Received,
     /// Those that it hands on.
     Forwarded,
+    /// The first of connections that it hands on, and may send elsewhere.
+    Diverted,
+}
+
+impl Of {
+    /// The name of the table that they have.
+    const fn table(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+            Self::Forwarded => "forwarded",
+            Self::Diverted => "diverted",
+        }
+    }
 }
 
 /// Gives a host or an edge rules: what fits, and what is done.
@@ -22,18 +36,18 @@ pub(super) fn put(namespace: &Namespace, of: Of, rules: &[[String; 2]]) -> io::R
         return Ok(());
     }
     let (hook, loopback) = match of {
-        Of::Sent => ("output", "oifname"),
-        Of::Received => ("input", "iifname"),
-        Of::Forwarded => ("forward", "oifname"),
+        Of::Sent => ("filter hook output priority filter - 1", "oifname"),
+        Of::Received => ("filter hook input priority filter - 1", "iifname"),
+        Of::Forwarded => ("filter hook forward priority filter - 1", "iifname"),
+        Of::Diverted => ("nat hook prerouting priority dstnat", "iifname"),
     };
-    let mut text = String::from("table inet own {\n");
+    let mut text = format!("table inet {} {{\n", of.table());
     for number in 0..rules.len() {
         writeln!(text, " counter rule{number} {{ }}").map_err(io::Error::other)?;
     }
     writeln!(
         text,
-        " chain own {{\n type filter hook {hook} priority filter - 1; policy accept;\n \
-         {loopback} lo accept"
+        " chain own {{\n type {hook}; policy accept;\n {loopback} lo accept"
     )
     .map_err(io::Error::other)?;
     for (number, [fits, does]) in rules.iter().enumerate() {
@@ -46,11 +60,16 @@ pub(super) fn put(namespace: &Namespace, of: Of, rules: &[[String; 2]]) -> io::R
 }
 
 /// Rules that have touched nothing, as sentences.
-pub(super) fn idle(namespace: &Namespace, rules: &[[String; 2]]) -> io::Result<Vec<String>> {
+pub(super) fn idle(
+    namespace: &Namespace,
+    of: Of,
+    rules: &[[String; 2]],
+) -> io::Result<Vec<String>> {
     if rules.is_empty() {
         return Ok(Vec::new());
     }
-    let listed = namespace.within(|| feed("nft", &["list", "counters"], ""))?;
+    let command = ["list", "counters", "table", "inet", of.table()];
+    let listed = namespace.within(|| feed("nft", &command, ""))?;
     let numbered = rules.iter().enumerate();
     let idle = numbered.filter(|(number, _)| packets(&listed, *number) == 0);
     Ok(idle

@@ -14,6 +14,9 @@ pub(super) const CUSTOMER: &str = "customer";
 /// Where proxies are that are spoken to.
 const PROXY_HOST: &str = "proxy-host";
 
+/// Where a proxy listens of which no port is given.
+const PROXY_PORT: i64 = 3128;
+
 /// How far it is to the office's edge.
 const LAN: &str = "500us";
 
@@ -70,7 +73,7 @@ impl Case {
         customer.insert("resolver".to_owned(), "dns".into());
         let spoken = self.proxy.iter().find(|one| !is_transparent(one));
         if let Some(name) = spoken.and_then(|one| one.get("name"))
-            && self.arguments.iter().any(|one| one == "--proxy")
+            && spoken.is_some_and(|one| self.is_told_of(one))
         {
             // Then a proxy that nothing comes to is a fault that was never there.
             customer.insert("proxy".to_owned(), name.clone());
@@ -89,6 +92,13 @@ impl Case {
             hosts.push(impostor);
         }
         hosts
+    }
+
+    /// Whether the probe is told of this proxy, rather than of a port where nothing is.
+    fn is_told_of(&self, proxy: &Table) -> bool {
+        let port = proxy.get("port").and_then(Value::as_integer);
+        let end = format!(":{}", port.unwrap_or(PROXY_PORT));
+        self.arguments.iter().any(|one| one.ends_with(&end))
     }
 
     fn edges(&self) -> Vec<Table> {

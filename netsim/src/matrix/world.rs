@@ -20,6 +20,7 @@ use super::{
 use crate::lab::{
     Host, Lab, LabError, Namespace, Options, missing_tools,
     programs::{self, Program, Programs},
+    sandbox,
 };
 
 /// The probe's program, beside the others.
@@ -30,9 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How often somebody looks whether the probe has ended.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// How a lab says that no rule of a firewall fitted.
-const UNUSED_RULE: &str = "rule on the edge";
 
 /// How much of a probe's words is kept where it gave no report.
 const WORDS_BYTES_MAX: usize = 2_000;
@@ -64,11 +62,10 @@ pub fn run(case: &Case) -> Result<Outcome, LabError> {
     if let Err(error) = try_in(case, &lab, &mut outcome) {
         outcome.problems.push(error.to_string());
     }
-    // Of a healthy network, what a firewall would drop is what nobody sends.
-    let is_fault = |one: &String| case.kind != Kind::Healthy || !one.starts_with(UNUSED_RULE);
+    let untouched = lab.vacuous().into_iter();
     outcome
         .problems
-        .extend(lab.vacuous().into_iter().filter(is_fault));
+        .extend(untouched.filter(|one| is_fault(case, one)));
     let touched = lab.touched();
     let counts = touched
         .iter()
@@ -116,8 +113,8 @@ fn try_in(case: &Case, lab: &Lab, outcome: &mut Outcome) -> io::Result<()> {
     let begun = Instant::now();
     let ended = probe(case, (programs, customer), &pin);
     outcome.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    for (namespace, _, rules) in &ruled {
-        outcome.problems.extend(rules::idle(namespace, rules)?);
+    for (namespace, of, rules) in &ruled {
+        outcome.problems.extend(rules::idle(namespace, *of, rules)?);
     }
     keep_relay_going(case, relay);
     match ended? {
@@ -125,6 +122,14 @@ fn try_in(case: &Case, lab: &Lab, outcome: &mut Outcome) -> io::Result<()> {
         Err(why) => outcome.problems.push(why),
     }
     Ok(())
+}
+
+/// Whether it is a fault that has touched nothing. A NAT is none; and of a healthy network, what
+/// a firewall would drop is what nobody sends.
+fn is_fault(case: &Case, untouched: &str) -> bool {
+    let is_unused_rule = untouched.starts_with("rule on the edge");
+    let is_nat = untouched.starts_with("translated on the edge");
+    !is_nat && (case.kind != Kind::Healthy || !is_unused_rule)
 }
 
 type Ruled<'a> = (&'a Namespace, Of, &'a [[String; 2]]);
@@ -138,11 +143,15 @@ fn ruled<'a>(
         (customer.namespace(), Of::Sent, &case.host_rules),
         (relay.namespace(), Of::Received, &case.relay_rules),
     ];
-    if !case.office_rules.is_empty() {
-        let office = lab.edge("office");
-        let not_the_kernels = || io::Error::other("`office-rules` want `kernel = true`");
-        let office = office.ok_or_else(not_the_kernels)?;
-        all.push((office, Of::Forwarded, &case.office_rules));
+    for (of, rules) in [
+        (Of::Forwarded, &case.office_rules),
+        (Of::Diverted, &case.office_nat),
+    ] {
+        if !rules.is_empty() {
+            let not_the_kernels = || io::Error::other("its rules want `kernel = true`");
+            let office = lab.edge("office").ok_or_else(not_the_kernels)?;
+            all.push((office, of, rules));
+        }
     }
     Ok(all)
 }
@@ -178,6 +187,8 @@ fn probe(
     let mut command = programs::clean(&path);
     command.args(arguments(case, pin));
     customer.settle(&mut command)?;
+    // Nobody has to be root for it.
+    sandbox::leave_root(&mut command);
     command.stdin(Stdio::null());
     command
         .stdout(File::create(&printed)?)
