@@ -14,6 +14,8 @@ pub mod jobs;
 #[cfg(target_os = "linux")]
 mod rules;
 mod score;
+#[cfg(target_os = "linux")]
+mod skewed;
 pub mod table;
 mod topology;
 #[cfg(target_os = "linux")]

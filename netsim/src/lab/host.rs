@@ -125,7 +125,7 @@ impl Host {
 
     /// Has the calling thread live on it from now on: its sockets, its names, and those of
     /// the threads that it starts.
-    pub(super) fn inhabit(&self) -> io::Result<()> {
+    pub(crate) fn inhabit(&self) -> io::Result<()> {
         self.residence()?.move_in()
     }
 

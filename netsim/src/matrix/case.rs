@@ -54,8 +54,8 @@ pub struct Case {
     #[serde(default = "fault")]
     pub kind: Kind,
 
-    /// The customer's edge, over a firewall that lets everything out and a NAT; `false` takes
-    /// one of its boxes away.
+    /// The customer's edge, over a firewall that lets everything out and, where there is no
+    /// IPv6, a NAT; `false` takes one of its boxes away.
     #[serde(default)]
     pub office: Table,
     /// Rules of the office, where it is the kernel's (`kernel = true`), before those of its
@@ -101,6 +101,10 @@ pub struct Case {
     /// What becomes of the relay.
     #[serde(default = "up")]
     pub relay_is: RelayIs,
+    /// By how much the relay's clock is wrong, in seconds: then it is the relay's own code, and
+    /// not its program.
+    #[serde(default)]
+    pub relay_skew: i64,
     /// Rules of the relay's host for what comes to it.
     #[serde(default)]
     pub relay_rules: Vec<[String; 2]>,
@@ -152,6 +156,7 @@ impl Case {
             !self.host_ip.is_empty(),
             !self.relay_rules.is_empty(),
             self.relay_is != RelayIs::Up,
+            self.relay_skew != 0,
         ];
         tables.into_iter().chain(others).any(|one| one)
     }

@@ -103,7 +103,8 @@ impl Case {
 
     fn edges(&self) -> Vec<Table> {
         let mut office = table([("firewall", Value::Table(Table::new()))]);
-        if self.customer.iter().any(|one| one.contains('.')) {
+        // Who is behind a NAT cannot be reached by IPv6, which it does not translate.
+        if !self.customer.iter().any(|one| one.contains(':')) {
             let nat = table([("addresses", "198.51.100.1".into())]);
             office.insert("nat".to_owned(), Value::Table(nat));
         }

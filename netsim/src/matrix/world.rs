@@ -15,6 +15,7 @@ use super::{
     answer::{Answer, Outcome},
     case::{Case, Kind, RelayIs},
     rules::{self, Of},
+    skewed::SkewedRelay,
     topology::{CUSTOMER, RELAY},
 };
 use crate::lab::{
@@ -82,7 +83,7 @@ pub fn run(case: &Case) -> Result<Outcome, LabError> {
                 .push(format!("no packet was touched: {word}"));
         }
     }
-    let is_meant = case.relay_is == RelayIs::Stopped;
+    let is_meant = case.relay_is == RelayIs::Stopped || case.relay_skew != 0;
     let troubles = lab.troubles().into_iter();
     let troubles = troubles.filter(|one| !is_meant || !one.contains("has ended"));
     // A narrow interface is what such a case is about.
@@ -97,7 +98,18 @@ fn try_in(case: &Case, lab: &Lab, outcome: &mut Outcome) -> io::Result<()> {
     let customer = lab.host(CUSTOMER).ok_or_else(nobody)?;
     let programs = lab.programs().ok_or_else(nobody)?;
     let relay = lab.relays().first().ok_or_else(nobody)?;
-    let pin = pin(programs, relay.host())?;
+    let mut pin = pin(programs, relay.host())?;
+    let skewed = match case.relay_skew {
+        0 => None,
+        seconds => {
+            relay.kill();
+            let host = lab.host("relay").ok_or_else(nobody)?;
+            Some(SkewedRelay::start(host, seconds)?)
+        }
+    };
+    if let Some(skewed) = &skewed {
+        pin.clone_from(&skewed.pin);
+    }
     match case.relay_is {
         RelayIs::Up => {}
         RelayIs::Stopped => relay.kill(),
