@@ -1,5 +1,5 @@
-//! Rules in words of nftables, for a host or an edge, each with a counter: a rule that touched nothing was never
-//! there.
+//! Rules in words of nftables, for a host or an edge, each with a counter: a rule that touched
+//! nothing was never there.
 
 use std::{fmt::Write as _, io};
 

@@ -80,39 +80,40 @@ fn percent(part: usize, whole: usize) -> String {
 }
 
 /// Rows and columns of the matrix that have anything in them, with their names.
-fn axes(
-    score: &Score,
-) -> (
-    Vec<(Option<Cause>, &'static str)>,
-    Vec<(Said, &'static str)>,
-) {
-    let causes: Vec<Cause> = CAUSES.iter().filter_map(|one| one.parse().ok()).collect();
-    let all = causes.iter().copied();
-    let rows =
-        std::iter::once((None, OPEN)).chain(all.clone().map(|one| (Some(one), one.as_str())));
-    let columns = std::iter::once((Said::Open, OPEN))
-        .chain(all.map(|one| (Said::Cause(one), one.as_str())))
-        .chain([
+struct Axes {
+    rows: Vec<(Option<Cause>, &'static str)>,
+    columns: Vec<(Said, &'static str)>,
+}
+
+impl Axes {
+    fn of(score: &Score) -> Self {
+        let causes: Vec<Cause> = CAUSES.iter().filter_map(|one| one.parse().ok()).collect();
+        let all = causes.iter().copied();
+        let rows = all.clone().map(|one| (Some(one), one.as_str()));
+        let columns = all.map(|one| (Said::Cause(one), one.as_str()));
+        let others = [
             (Said::CannotTell, "cannot tell"),
             (Said::Nothing, "nothing"),
-        ]);
-    let is_used = |row: Option<Option<Cause>>, column: Option<Said>| {
-        let mut used = score.matrix.keys();
-        used.any(|(is, said)| {
-            row.is_none_or(|row| row == *is) && column.is_none_or(|column| column == *said)
-        })
-    };
-    (
-        rows.filter(|(row, _)| is_used(Some(*row), None)).collect(),
-        columns
-            .filter(|(column, _)| is_used(None, Some(*column)))
-            .collect(),
-    )
+        ];
+        let used = || score.matrix.keys();
+        let rows = std::iter::once((None, OPEN)).chain(rows);
+        let columns = std::iter::once((Said::Open, OPEN))
+            .chain(columns)
+            .chain(others);
+        Self {
+            rows: rows
+                .filter(|(row, _)| used().any(|(is, _)| is == row))
+                .collect(),
+            columns: columns
+                .filter(|(column, _)| used().any(|(_, said)| said == column))
+                .collect(),
+        }
+    }
 }
 
 /// The matrix in a terminal: rows are what is true, numbered columns what was reported.
 pub fn matrix(score: &Score) -> String {
-    let (rows, columns) = axes(score);
+    let Axes { rows, columns } = Axes::of(score);
     let mut text = format!("{:<20}", "true \\ reported");
     for number in 1..=columns.len() {
         // Into a string, which takes everything.
@@ -189,7 +190,7 @@ has both.
 ";
 
 fn grid(score: &Score) -> String {
-    let (rows, columns) = axes(score);
+    let Axes { rows, columns } = Axes::of(score);
     let mut text = String::from("| true \\ reported |");
     for (_, name) in &columns {
         text.push_str(&format!(" {name} |"));

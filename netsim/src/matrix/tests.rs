@@ -1,3 +1,5 @@
+//! Cases make sense, and answers are worth what they are worth.
+
 use std::collections::BTreeSet;
 
 use super::*;
