@@ -27,6 +27,9 @@ pub const CAUSES: [&str; 18] = [
     "unknown",
 ];
 
+/// What is named where who it is cannot be told.
+const UNKNOWN: &str = "unknown";
+
 /// One of [`CAUSES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cause(usize);
@@ -155,13 +158,16 @@ impl Truth {
     }
 
     /// The true cause in whose row an answer counts: the one that was named, where it may be,
-    /// else the first. None where nothing is wrong.
+    /// else the first. None where nothing is wrong, or where that may be said, and was.
     pub fn cause_for(&self, said: Claim) -> Option<Cause> {
-        let is_meant = self.admits(said) && said.cause.is_some();
-        let named = said
-            .cause
-            .filter(|_| is_meant && said.verdict != Verdict::CannotTell);
-        named.or_else(|| self.0.iter().find_map(|one| one.cause))
+        let named = match said.verdict {
+            Verdict::CannotTell => None,
+            Verdict::Open | Verdict::Caveat | Verdict::Blocked => Some(said.cause),
+        };
+        let named = named.filter(|_| self.admits(said));
+        // Of an unknown cause, the row is what it is.
+        let named = named.filter(|cause| cause.is_none_or(|cause| cause.as_str() != UNKNOWN));
+        named.unwrap_or_else(|| self.0.iter().find_map(|one| one.cause))
     }
 }
 
