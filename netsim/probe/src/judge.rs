@@ -141,7 +141,8 @@ fn wrong_relay(attempt: &Attempt) -> Finding {
         "a relay answers, and it is another one: its key is {identity}, and not the one that was \
          given; a wrong key or name was given, or somebody plays a relay"
     );
-    Finding::blocked(Confidence::Medium, Cause::new(Code::Relay, says))
+    // Whoever it is, the relay is not to blame.
+    Finding::blocked(Confidence::Medium, Cause::new(Code::Unknown, says))
 }
 
 /// Names that lead nowhere, or where no relay can be.

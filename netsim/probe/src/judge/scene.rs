@@ -101,6 +101,24 @@ impl<'a> Scene<'a> {
         by_attempt || udp.any(|one| is_there(Some(one.to.ip())) && one.answered_after.is_some())
     }
 
+    /// Whether all that came from an address is that TCP was accepted, as a kernel does it for a
+    /// program that hangs.
+    pub(super) fn is_mute(self, address: IpAddr) -> bool {
+        let seen = self.seen;
+        let mut udp = seen.udp.iter();
+        let by_udp = udp.any(|one| one.to.ip() == address && one.answered_after.is_some());
+        let direct = seen.attempts.iter();
+        let mut direct = direct.filter(|one| !one.is_through_proxy && one.address == Some(address));
+        let is_silent = |one: &Attempt| {
+            let ended = one.failure();
+            ended.is_some_and(|(stage, fault)| {
+                let is_after = !matches!(stage, Stage::Resolve | Stage::Tcp | Stage::Quic);
+                is_after && fault.kind == FaultKind::TimedOut || !is_after
+            }) && !one.has_done(Stage::Tls)
+        };
+        !by_udp && self.is_answered(Some(address)) && direct.all(is_silent)
+    }
+
     /// The ICMP errors about datagrams to an address.
     pub(super) fn icmp(self, address: Option<IpAddr>) -> impl Iterator<Item = &'a Icmp> {
         let udp = self.seen.udp.iter();

@@ -61,6 +61,10 @@ fn net_unreachable(scene: Scene<'_>, address: IpAddr, is_local: bool) -> Finding
 }
 
 fn host_unreachable(scene: Scene<'_>, attempt: &Attempt, address: IpAddr) -> Finding {
+    if is_rejected_here(scene, address) {
+        let port = scene.seen.target.port(attempt.flow);
+        return rejected_here(port);
+    }
     let prohibited = scene.icmp(Some(address)).find(|icmp| is_prohibited(icmp));
     if let Some(icmp) = prohibited.filter(|icmp| !icmp.is_local) {
         return prohibited_by(scene, icmp);
@@ -120,20 +124,26 @@ pub(super) fn prohibited_by(scene: Scene<'_>, icmp: &Icmp) -> Finding {
     Finding::blocked(Confidence::High, cause)
 }
 
+/// Whether refusals came over this host's own loopback: it has made them itself.
+fn is_rejected_here(scene: Scene<'_>, address: IpAddr) -> bool {
+    let own = scene.seen.own.refused_over_loopback;
+    own.is_some_and(|(tries, over)| tries >= 3 && over == tries) && !address.is_loopback()
+}
+
+fn rejected_here(port: u16) -> Finding {
+    let says = format!("this host's own firewall rejects {port}/tcp");
+    Finding::blocked(Confidence::Medium, Cause::new(Code::HostFirewall, says))
+}
+
 fn refused(scene: Scene<'_>, attempt: &Attempt, address: IpAddr, port: u16) -> Finding {
-    if let Some((tries, over)) = scene.seen.own.refused_over_loopback
-        && tries >= 3
-        && over == tries
-        && !address.is_loopback()
-    {
-        let says = format!("this host's own firewall rejects {port}/tcp");
-        return Finding::blocked(Confidence::Medium, Cause::new(Code::HostFirewall, says));
+    if is_rejected_here(scene, address) {
+        return rejected_here(port);
     }
     let who = scene.refuser(address, port);
     if let Refuser::Before(hop) = who {
         return rejected_before(scene, address, port, hop);
     }
-    if let Some(finding) = by_icmp(scene, address, port) {
+    if let Some(finding) = by_icmp(scene, (address, port), who) {
         return finding;
     }
     if scene.serves_tunnel() && scene.is_refused(Flow::Websocket) {
@@ -181,8 +191,9 @@ fn rejected_before(scene: Scene<'_>, address: IpAddr, port: u16, hop: Option<u8>
     Finding::blocked(Confidence::High, cause)
 }
 
-/// What ICMP errors about UDP say of a refusal over TCP.
-fn by_icmp(scene: Scene<'_>, address: IpAddr, port: u16) -> Option<Finding> {
+/// What ICMP errors about UDP say of a refusal over TCP. A firewall that rejects UDP is not the
+/// one that refuses where the refusal comes from as far as the relay.
+fn by_icmp(scene: Scene<'_>, (address, port): (IpAddr, u16), who: Refuser) -> Option<Finding> {
     let mut told = scene.icmp(Some(address));
     let by = told.find(|icmp| is_port_unreachable(icmp) || is_prohibited(icmp))?;
     let offender = by.offender?;
@@ -193,6 +204,9 @@ fn by_icmp(scene: Scene<'_>, address: IpAddr, port: u16) -> Option<Finding> {
         );
         let cause = Cause::new(Code::Relay, says).at(address);
         return Some(Finding::blocked(Confidence::Medium, cause));
+    }
+    if who == Refuser::AsFarAsRelay {
+        return None;
     }
     let says =
         format!("the firewall {offender} rejects UDP by ICMP, and {port}/tcp is refused as well");
@@ -217,6 +231,12 @@ pub(super) fn silent(scene: Scene<'_>, flow: Flow, address: IpAddr, port: u16) -
                 "the relay saw {port}/{protocol} arrive, and its answers are dropped on the way back"
             ),
         );
+    }
+    if flow == Flow::Quic && scene.is_mute(address) {
+        return Finding::cannot_tell(format!(
+            "{address} accepts connections over TCP and says nothing more, and nothing comes back \
+             for {port}/{protocol}: a firewall that drops, or a relay that hangs"
+        ));
     }
     if scene.is_answered(Some(address)) {
         let saw = match arrivals {
