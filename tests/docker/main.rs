@@ -8,5 +8,6 @@ mod interactive;
 mod policy;
 mod refused;
 mod resume;
+mod secluded;
 mod site;
 mod stacks;

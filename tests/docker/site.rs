@@ -27,6 +27,13 @@ impl Site {
         Self::start(transport, FULL).await
     }
 
+    /// Starts one whose agent has this Engine.
+    pub(crate) async fn on(engine: Engine) -> Self {
+        let relay = Relay::start().await;
+        let setup = AgentSetup::with_token(relay.add(NAME).await);
+        Self::with(engine, relay, setup.over("auto"), FULL).await
+    }
+
     /// Starts one over a line that the test holds.
     pub(crate) async fn through_cable(transport: &'static str) -> Option<(Self, Cable)> {
         let (engine, relay) = (Engine::find()?, Relay::start().await);

@@ -3,9 +3,12 @@
 
 use std::{fs, path::Path};
 
-use tests::Finished;
+use tests::{Engine, Finished};
 
-use crate::site::Site;
+use crate::{
+    secluded::{Registry, Secluded},
+    site::Site,
+};
 
 const SECRET: &str = "correct-horse-battery";
 
@@ -168,4 +171,42 @@ async fn a_release_that_cannot_be_rendered_is_refused_by_line_and_nothing_is_ass
     );
     let status = shop.stack(&["status", "--json"]).await.success();
     assert!(!status.contains("st-shop"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_the_engine_cannot_pull_comes_through_the_session() {
+    let (Some(engine), Some(registry)) = (Engine::find(), Registry::start()) else {
+        return;
+    };
+    let Some(secluded) = Secluded::start() else {
+        return;
+    };
+    let image = format!("{}/shop/web:1", registry.host);
+    engine.says(&["tag", engine.image(), &image]);
+    engine.says(&["push", &image]);
+    engine.says(&["rmi", &image]);
+    let there = secluded.engine();
+    let refused = there.command(&["pull", &image]).output();
+    assert!(!refused.expect("docker runs").status.success());
+    let site = Site::on(secluded.engine()).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("compose.yml");
+    let text = format!(
+        "services:\n  web:\n    image: {image}\n    network_mode: none\n    \
+         command: sh -c 'while [ ! -e /stop ]; do sleep 0.2; done'\n    stop_grace_period: 0s\n"
+    );
+    fs::write(&file, text).expect("a file in a temporary folder");
+    let file = file.display().to_string();
+
+    let deploy = ["stack", "deploy", "st-sent", "--env", "acme", "-f", &file];
+    let deployed = site
+        .relay
+        .operator(&[&deploy[..], &["--wait"]].concat())
+        .await;
+
+    assert!(deployed.status.success(), "{}", printed(&deployed));
+    let label = "label=com.docker.compose.project=st-sent";
+    let running = there.says(&["ps", "-q", "--filter", label]);
+    assert_eq!(running.lines().count(), 1, "{running}");
+    assert!(!there.says(&["images", "-q", &image]).is_empty());
 }
