@@ -44,6 +44,17 @@ program_debug() {
   chmod 644 "$2"
 }
 
+# probe_place FOLDER TO: the probe's program beside the relay's own, from where the relay hands
+# it out (/probe). A relay without it says so on its page, so that it is no reason to stop.
+probe_place() {
+  if [ -x "$1/sternline-probe" ]; then
+    program_place_bare "$1/sternline-probe" "$2"
+  else
+    printf '%s: %s is missing, and so the relay will hand out none\n' \
+      "${0##*/}" "$1/sternline-probe" >&2
+  fi
+}
+
 # The time of the sources: the same sources give the same packages.
 program_time() {
   if [ -n "${SOURCE_DATE_EPOCH:-}" ]; then

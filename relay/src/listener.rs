@@ -129,17 +129,10 @@ pub async fn run_tunnel_quic(
             incoming.refuse();
             continue;
         };
-        // Under load an address must prove that it can be reached before it costs
-        // any cryptography.
-        if permits.available_permits() < HANDSHAKES_MAX / 2
-            && !incoming.remote_address_validated()
-            && incoming.may_retry()
-        {
-            if let Err(error) = incoming.retry() {
-                debug!(%error, "not asked to try again");
-            }
+        let is_loaded = permits.available_permits() < HANDSHAKES_MAX / 2;
+        let Some(incoming) = proven(incoming, is_loaded) else {
             continue;
-        }
+        };
         if sessions.gate().arrive(Gateway::TunnelQuic) == Verdict::Refuse {
             footprint.reached(Stage::SentAway);
             incoming.refuse();
@@ -186,6 +179,18 @@ pub async fn run_tunnel_quic(
     endpoint.set_server_config(None);
     endpoint.wait_idle().await;
     Ok(())
+}
+
+/// Under load an address must prove that it can be reached before it costs any cryptography:
+/// `None`, it was asked to.
+fn proven(incoming: quinn::Incoming, is_loaded: bool) -> Option<quinn::Incoming> {
+    if !is_loaded || incoming.remote_address_validated() || !incoming.may_retry() {
+        return Some(incoming);
+    }
+    if let Err(error) = incoming.retry() {
+        debug!(%error, "not asked to try again");
+    }
+    None
 }
 
 /// Serves HTTPS until told to stop: the tunnel under its path, and everything else
@@ -255,7 +260,7 @@ struct Door {
 enum Came {
     Tunnel(Connection),
     /// What has been answered, or switched to a socket, with the connection.
-    Probe(Option<Opening>, TlsStream<BoxIo>, Bytes),
+    Probe(Option<Opening>, Box<TlsStream<BoxIo>>, Bytes),
 }
 
 /// TLS as the relay, and what became of it for the probe's witness.

@@ -66,7 +66,7 @@ pub fn answer_once<B>(
 pub fn stay(
     sessions: &Sessions,
     opening: Option<Opening>,
-    (mut tls, unread): (TlsStream<BoxIo>, Bytes),
+    (mut tls, unread): (Box<TlsStream<BoxIo>>, Bytes),
     until: (Footprint, CancellationToken),
 ) -> Option<Stay> {
     let probe = Arc::clone(sessions.probe()?);

@@ -107,7 +107,7 @@ async fn both_tcp_doors_echo_the_asker_and_the_witness_knows_who_came() {
         assert_eq!((seen.door, seen.stage), (door, Stage::Asked));
     }
     let on_tunnel = |one: &&probe::protocol::Arrival| one.door == Door::TunnelTcp;
-    let last = witness.arrivals.iter().filter(on_tunnel).next_back();
+    let last = witness.arrivals.iter().rfind(on_tunnel);
     let stage = last.map(|one| one.stage);
     assert!(
         matches!(stage, Some(Stage::Arrived | Stage::BrokenOff)),

@@ -46,7 +46,7 @@ async fn shown(site: &Site) -> BTreeMap<String, Family> {
 }
 
 /// What nothing here brings about, and where else it is tested.
-const ELSEWHERE: [(&str, &str); 24] = [
+const ELSEWHERE: [(&str, &str); 26] = [
     (
         "sternline_environment_agent_docker_up",
         "relay::metrics::environment",
@@ -78,6 +78,8 @@ const ELSEWHERE: [(&str, &str); 24] = [
         "sternline_relay_policy_refusals_total",
         "tests::docker::policy",
     ),
+    ("sternline_relay_probe_requests_total", "tests::it::probe"),
+    ("sternline_relay_probe_sockets_open", "relay::probe"),
     ("sternline_relay_session_queue_bytes", "relay::metrics"),
     ("sternline_relay_sessions_stalled", "relay::metrics"),
     ("sternline_relay_sessions_waiting", "relay::registry"),

@@ -371,7 +371,7 @@ pub enum Accepted<T> {
     Tunnel(WebSocket, Purpose),
     /// Something else that was answered: what was made of it, the connection, and what has
     /// been read of it since.
-    Beside(T, ServerStream<BoxIo>, Bytes),
+    Beside(T, Box<ServerStream<BoxIo>>, Bytes),
 }
 
 /// The same where something else is served beside the tunnel: what `beside` answers, and what
@@ -414,7 +414,7 @@ pub async fn accept_beside<T>(
             let websocket = WebSocket::new(tls, Role::Server, read_buf);
             Ok(Accepted::Tunnel(websocket, purpose))
         }
-        Some(Err(made)) => Ok(Accepted::Beside(made, tls, read_buf)),
+        Some(Err(made)) => Ok(Accepted::Beside(made, Box::new(tls), read_buf)),
         None => Err(invalid("no request for the tunnel came")),
     }
 }
