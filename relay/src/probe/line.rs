@@ -14,6 +14,8 @@ use tokio_tungstenite::{
     },
 };
 
+use crate::limits::PROBE_QUIC_WINDOW_BYTES;
+
 /// Of a message's length over QUIC.
 const LENGTH_BYTES: usize = 4;
 
@@ -169,8 +171,9 @@ impl QuicLine {
     ///
     /// The connection ended before there was one.
     pub async fn accept(connection: quinn::Connection) -> io::Result<Self> {
-        let room = quinn::VarInt::from_u32(4 * MESSAGE_BYTES_MAX as u32);
-        connection.set_receive_window(room);
+        // A session's would let a stranger have the relay keep 32 MiB.
+        connection.set_receive_window(PROBE_QUIC_WINDOW_BYTES.into());
+        connection.set_send_window(PROBE_QUIC_WINDOW_BYTES.into());
         let (send, recv) = connection.accept_bi().await?;
         Ok(Self {
             connection,
