@@ -89,6 +89,33 @@ fn find(scene: Scene<'_>, flow: Flow) -> Finding {
             None => Confidence::Medium,
         });
     }
+    if let Some(direct) = without_the_proxy(scene, flow) {
+        return direct;
+    }
+    why_not(scene, flow)
+}
+
+/// The agent tries both: what fails through the proxy may work without it.
+fn without_the_proxy(scene: Scene<'_>, flow: Flow) -> Option<Finding> {
+    if !scene.is_proxied(flow) {
+        return None;
+    }
+    let mut direct = scene
+        .seen
+        .production(flow)
+        .filter(|one| !one.is_through_proxy);
+    if !direct.any(|one| scene.is_proven(one)) {
+        return None;
+    }
+    let mut finding = Finding::open(Confidence::Medium);
+    for mut cause in why_not(scene, flow).causes {
+        cause.says.push_str("; it works without the proxy");
+        finding.add_caveat(cause);
+    }
+    Some(finding)
+}
+
+fn why_not(scene: Scene<'_>, flow: Flow) -> Finding {
     if let Some(lie) = names(scene, flow) {
         return lie;
     }

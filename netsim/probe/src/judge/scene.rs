@@ -113,7 +113,7 @@ impl<'a> Scene<'a> {
             let ended = one.failure();
             ended.is_some_and(|(stage, fault)| {
                 let is_after = !matches!(stage, Stage::Resolve | Stage::Tcp | Stage::Quic);
-                is_after && fault.kind == FaultKind::TimedOut || !is_after
+                !is_after || fault.kind == FaultKind::TimedOut
             }) && !one.has_done(Stage::Tls)
         };
         !by_udp && self.is_answered(Some(address)) && direct.all(is_silent)

@@ -251,6 +251,13 @@ pub(super) fn silent(scene: Scene<'_>, flow: Flow, address: IpAddr, port: u16) -
             ),
         );
     }
+    if scene.seen.proxy.is_some() && Flow::ALL.iter().any(|one| scene.is_open(*one)) {
+        let says = format!(
+            "a firewall on the way drops {port}/{protocol} without a word: the relay is up, and is \
+             reached through the proxy"
+        );
+        return dropped(Confidence::High, says);
+    }
     if scene
         .icmp(Some(address))
         .any(|icmp| !icmp.is_local && is_prohibited(icmp))

@@ -151,12 +151,11 @@ fn engines_proxy() -> Option<Proxy> {
         }
         Err(_) => fs::read_to_string(place).into_iter().collect(),
     });
-    let found = texts.into_iter().find_map(|text| {
+    texts.into_iter().find_map(|text| {
         let keys = ["https-proxy", "HTTPS_PROXY", "https_proxy"];
         let (_, rest) = keys.iter().find_map(|key| text.split_once(key))?;
         let rest = rest.trim_start_matches(['"', ':', '=', ' ', '\'']);
         let value = rest.split(['"', '\'', '\n', ' ', ',']).next()?;
         value.parse().ok()
-    });
-    found
+    })
 }

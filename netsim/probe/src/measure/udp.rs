@@ -209,15 +209,12 @@ fn told(socket: &UdpSocket) -> Option<Icmp> {
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of_val(&control) as _;
     // SAFETY: all that the header points to lives through the call, and is as long as it says.
-    #[expect(
-        unsafe_code,
-        reason = "the queue of errors is in no crate that is used here"
-    )]
+    #[expect(unsafe_code, reason = "the queue of errors is in no crate here")]
     let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE) };
     if got < 0 {
         return None;
     }
-    let length = usize::try_from(header.msg_controllen).unwrap_or(0);
+    let length = header.msg_controllen;
     let bytes: Vec<u8> = control.iter().flat_map(|word| word.to_ne_bytes()).collect();
     read_control(bytes.get(..length)?)
 }
