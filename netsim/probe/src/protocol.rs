@@ -9,8 +9,10 @@
 //! |---|---|
 //! | `GET /probe/v1/echo` over TLS, 443/tcp and 8000/tcp | [`Echo`] as JSON |
 //! | `GET /probe/v1/witness` over TLS, 443/tcp and 8000/tcp | [`Witness`] as JSON |
-//! | WebSocket `GET /probe/v1/socket`, subprotocol [`SUBPROTOCOL`] | one [`Request`] a binary message |
-//! | QUIC with ALPN [`ALPN`] on 8000/udp, the client's first bidirectional stream | each message after its length, a u32, big endian |
+//! | WebSocket [`SOCKET_PATH`], subprotocol [`SUBPROTOCOL`] | one [`Request`] a binary message |
+//! | QUIC with ALPN [`ALPN`] on 8000/udp | each message after its length, a u32, big endian |
+//!
+//! Over QUIC the messages are those of the client's first bidirectional stream.
 //!
 //! Over the socket and over QUIC the relay speaks first: an [`Echo`] as JSON, whose list of
 //! headers is empty over QUIC.

@@ -236,3 +236,74 @@ pub fn rungs(ladder: Option<IdleLadder>, depth: Depth) -> Vec<Duration> {
     };
     seconds.iter().copied().map(Duration::from_secs).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::ProbeArguments;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        probe: ProbeArguments,
+    }
+
+    fn planned(words: &[&str]) -> Result<Plan, Misuse> {
+        let words = ["probe"].iter().chain(words);
+        let line = Line::try_parse_from(words).unwrap();
+        plan(&line.probe.run, &[])
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn a_host_is_a_name_an_address_or_what_people_paste() {
+        let read = |text| host_and_port(text).unwrap();
+
+        assert_eq!(read("relay.example"), ("relay.example".into(), None));
+        assert_eq!(
+            read("https://relay.example:8443/"),
+            ("relay.example".into(), Some(8443))
+        );
+        assert_eq!(read("2001:db8::1"), ("2001:db8::1".into(), None));
+        assert_eq!(read("[2001:db8::1]:443"), ("2001:db8::1".into(), Some(443)));
+        assert!(host_and_port("a b").is_err() && host_and_port("a:b").is_err());
+    }
+
+    #[test]
+    fn a_quick_run_leaves_no_connection_silent_and_a_full_one_all() {
+        let rungs = |words: &[&str]| planned(words).unwrap().rungs.len();
+
+        assert_eq!(rungs(&["relay.example", "--quick"]), 0);
+        assert_eq!(rungs(&["relay.example"]), QUICK_RUNGS.len());
+        assert_eq!(rungs(&["relay.example", "--full"]), FULL_RUNGS.len());
+        assert_eq!(
+            rungs(&["relay.example", "--quick", "--idle-rungs", "2s,4s"]),
+            2
+        );
+    }
+
+    #[test]
+    fn a_wrong_pin_and_a_wrong_token_are_refused_without_being_repeated() {
+        let pin = planned(&["relay.example", "--pin", "secret-pin"]).unwrap_err();
+        let token = planned(&["--token", "stl1_secret"]).unwrap_err();
+
+        assert!(!format!("{pin} {token}").contains("secret"));
+        assert_eq!((pin.exit_code(), token.exit_code()), (64, 64));
+    }
+
+    #[test]
+    fn a_command_beside_a_host_needs_none() {
+        let words = ["probe", "verify", "rules.toml"];
+
+        assert!(Line::try_parse_from(words).is_ok());
+        let none = Line::try_parse_from(["probe"]);
+        assert!(none.is_err(), "no relay was named");
+    }
+}

@@ -118,20 +118,31 @@ fn idle(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
     let rungs = scene.seen.idle.iter().filter(|rung| rung.flow == flow);
     let rungs: Vec<&IdleRung> = rungs.collect();
     let dead = rungs.iter().filter(|rung| rung.fault.is_some());
-    let shortest = dead.min_by_key(|rung| rung.idle_ms)?;
-    let held = rungs.iter().filter(|rung| rung.fault.is_none());
-    let longest = held.map(|rung| rung.idle_ms).max();
+    let shortest = dead.map(|rung| rung.idle_ms).min()?;
+    // A silence that either end could break is one that held.
+    let is_dead = |idle_ms| {
+        let mut rungs = rungs.iter();
+        rungs.any(|rung| rung.idle_ms == idle_ms && rung.fault.is_some())
+    };
+    let held = rungs.iter().map(|rung| rung.idle_ms);
+    let longest = held.filter(|idle_ms| !is_dead(*idle_ms)).max();
     // One that held for longer says that no timer ended the shorter one.
-    if longest.is_some_and(|longest| longest > shortest.idle_ms) {
+    if longest.is_some_and(|longest| longest > shortest) {
         return None;
     }
-    let fault = shortest.fault.as_ref()?;
-    let how = match fault.kind {
-        FaultKind::TimedOut => "without a word",
-        _ => "with a reset",
+    let ended = rungs.iter().filter(|rung| rung.idle_ms == shortest);
+    let ended: Vec<&&IdleRung> = ended.collect();
+    let is_told = ended.iter().any(|rung| {
+        let fault = rung.fault.as_ref();
+        fault.is_some_and(|fault| fault.kind != FaultKind::TimedOut)
+    });
+    let how = match (is_told, ended.iter().all(|rung| rung.fault.is_some())) {
+        (true, _) => "with a reset",
+        (false, true) => "without a word",
+        (false, false) => "without a word, though one end can still wake them",
     };
     let seconds = |ms: u64| i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
-    let at_most = seconds(shortest.idle_ms);
+    let at_most = seconds(shortest);
     let says = match longest {
         Some(longest) => format!(
             "connections that are silent for {} to {at_most} s are ended on the way, {how}",
@@ -202,10 +213,10 @@ fn rate(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
         true => "from the relay",
         false => "to the relay",
     };
-    let kilobits = speed * 8 / 1_000;
+    let kilobits = speed.max(125) * 8 / 1_000;
     if is_policed {
         let says = format!(
-            "UDP is policed: {kilobits} kbit/s {way}, where TCP gets {} kbit/s",
+            "UDP is policed: about {kilobits} kbit/s {way}, where TCP gets {} kbit/s",
             fastest * 8 / 1_000
         );
         return Some(Cause::new(Code::Rate, says));

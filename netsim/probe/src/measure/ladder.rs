@@ -19,9 +19,6 @@ use crate::{
 /// How long an answer may take after a silence.
 const AFTER_SILENCE: Duration = Duration::from_secs(6);
 
-/// Longer silences over QUIC are ended by QUIC itself: a relay's connections have 60 s.
-const QUIC_IDLE_MAX: Duration = Duration::from_secs(50);
-
 /// Bytes of the size ladder: below, at and above the packets of usual lines and tunnels.
 const SIZES: [u32; 8] = [512, 1_000, 1_220, 1_300, 1_400, 1_500, 4_096, 8_192];
 
@@ -41,9 +38,9 @@ const PARALLEL_WITHIN: Duration = Duration::from_secs(4);
 
 /// All rungs at once, on one flow; each with either end speaking first after it.
 pub(super) async fn idle(run: &Run, what: &What, rungs: &[Duration]) -> Vec<IdleRung> {
-    let is_measured = |rung: &&Duration| what.flow != Flow::Quic || **rung <= QUIC_IDLE_MAX;
-    let rungs = rungs.iter().filter(is_measured);
-    let both = rungs.flat_map(|rung| [(*rung, true), (*rung, false)]);
+    let both = rungs
+        .iter()
+        .flat_map(|rung| [(*rung, true), (*rung, false)]);
     let measured = both.map(|(rung, is_relay_first)| idle_rung(run, what, rung, is_relay_first));
     join_all(measured).await.into_iter().flatten().collect()
 }
@@ -192,8 +189,10 @@ async fn up(channel: &mut Channel, started: Instant) -> (u64, Micros) {
     let piece = Request::Forget(vec![0; RATE_PIECE as usize - 1]);
     let (mut sent, mut acknowledged) = (0, 0);
     let until = started + RATE_FOR;
+    // A slow line would acknowledge nothing of many pieces in the time that there is.
+    let mut ahead = 1;
     while Instant::now() < until && sent < RATE_BYTES_MAX {
-        for _ in 0..RATE_AHEAD {
+        for _ in 0..ahead {
             let sending = tokio::time::timeout_at(until, channel.send(&piece)).await;
             if !matches!(sending, Ok(Ok(()))) {
                 return (acknowledged, micros(started));
@@ -206,6 +205,7 @@ async fn up(channel: &mut Channel, started: Instant) -> (u64, Micros) {
             break;
         }
         acknowledged = sent;
+        ahead = (2 * ahead).min(RATE_AHEAD);
     }
     (acknowledged, micros(started))
 }
