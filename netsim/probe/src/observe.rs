@@ -446,15 +446,17 @@ pub struct OwnHost {
     pub refused_over_loopback: Option<(u8, u8)>,
 }
 
-/// Connections to an address where nobody is (192.0.2.1, RFC 5737), and plain HTTP to the relay.
+/// Connections to where nobody is (192.0.2.1, RFC 5737), and plain HTTP to the relay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortalTest {
     /// Whether a connection to port 80 of nowhere came about.
     pub is_nowhere_80_open: bool,
     /// Whether a connection to port 443 of nowhere came about.
     pub is_nowhere_443_open: bool,
-    /// What answered plain HTTP, at nowhere or at the relay's name.
+    /// What answered plain HTTP at nowhere.
     pub answer: Option<HttpAnswer>,
+    /// What answered plain HTTP at the relay's address: it may be the vendor's own.
+    pub at_relay: Option<HttpAnswer>,
 }
 
 /// What the relay says of who arrived.
@@ -468,7 +470,7 @@ pub struct WitnessSeen {
     pub witness: Witness,
 }
 
-/// One rung of the idle ladder.
+/// A rung of the idle ladder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdleRung {
     /// On which flow.

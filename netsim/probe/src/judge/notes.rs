@@ -83,6 +83,10 @@ fn image(test: &RegistryTest) -> ImageReport {
             FlowVerdict::Blocked,
             format!("the proxy wants a login{way}"),
         ),
+        (None, None, Some(status)) if test.role == "registry" && !matches!(status, 200 | 401) => (
+            FlowVerdict::Caveat,
+            format!("reached{way}, and does not answer as a registry (HTTP {status})"),
+        ),
         (None, None, status) => {
             let status = status.map_or_else(String::new, |status| format!(" (HTTP {status})"));
             (FlowVerdict::Open, format!("reached{way}{status}"))

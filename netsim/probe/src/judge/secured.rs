@@ -26,10 +26,24 @@ pub(super) fn tls(scene: Scene<'_>, attempt: &Attempt, fault: &Fault) -> Finding
 }
 
 fn not_tls(scene: Scene<'_>, attempt: &Attempt, fault: &Fault) -> Finding {
-    let is_http = fault.says.contains("HTTP/");
-    if is_http && scene.seen.portal.is_some() {
-        let says = "something on the way answers with plain HTTP in the place of TLS";
-        return Finding::blocked(Confidence::Medium, Cause::new(Code::TransparentProxy, says));
+    let status = fault.says.split_once("HTTP/1.").and_then(|(_, rest)| {
+        let status = rest.split(' ').nth(1)?;
+        status.get(..3)?.parse::<u16>().ok()
+    });
+    if let Some(status) = status.filter(|_| scene.seen.portal.is_some()) {
+        let (code, says) = match status {
+            301 | 302 | 303 | 307 | 308 | 511 => (
+                Code::CaptivePortal,
+                "a captive portal leads elsewhere in the place of TLS: somebody has to log in",
+            ),
+            _ => (
+                Code::TransparentProxy,
+                "something on the way answers with plain HTTP in the place of TLS",
+            ),
+        };
+        let mut cause = Cause::new(code, says);
+        cause.status = Some(status);
+        return Finding::blocked(Confidence::Medium, cause);
     }
     let port = scene.seen.target.port(attempt.flow);
     Finding::cannot_tell(format!(
@@ -280,7 +294,11 @@ fn portal(scene: Scene<'_>, attempt: &Attempt) -> Option<Finding> {
         let kind = answer.header("content-type").unwrap_or_default();
         (200..300).contains(&answer.status) && kind.starts_with("text/html")
     };
-    let plain = portal.answer.as_ref();
+    // A vendor may lead plain HTTP wherever he likes: it counts where TLS was answered so, too.
+    let is_not_tls = |(_, fault): (Stage, &Fault)| fault.kind == FaultKind::NotTls;
+    let at_relay = portal.at_relay.as_ref();
+    let at_relay = at_relay.filter(|_| attempt.failure().is_some_and(is_not_tls));
+    let plain = portal.answer.as_ref().or(at_relay);
     let secured = attempt.answer.as_ref();
     let leads = plain
         .into_iter()

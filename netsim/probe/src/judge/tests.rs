@@ -339,8 +339,44 @@ fn a_page_that_leads_elsewhere_is_a_captive_portal() {
             headers: vec![("Location".into(), "http://portal.corp/login".into())],
             body: String::new(),
         }),
+        at_relay: None,
     });
     blames(seen, Flow::Https, Code::CaptivePortal);
+}
+
+#[test]
+fn plain_http_in_the_place_of_tls_is_a_portal_where_it_leads_elsewhere_and_else_a_proxy() {
+    for (answer, code) in [
+        ("not TLS: HTTP/1.1 302 Found", Code::CaptivePortal),
+        ("not TLS: HTTP/1.1 400 Bad Request", Code::TransparentProxy),
+        ("not TLS: SSH-2.0-OpenSSH", Code::Unknown),
+    ] {
+        let mut seen = with_failure(healthy(), Flow::Https, Stage::Tls, FaultKind::NotTls);
+        for attempt in seen
+            .attempts
+            .iter_mut()
+            .filter(|one| one.flow == Flow::Https)
+        {
+            let last = attempt.stages.last_mut().unwrap();
+            last.fault.as_mut().unwrap().says = answer.into();
+        }
+        seen.portal = Some(PortalTest::default());
+        blames(seen, Flow::Https, code);
+    }
+}
+
+#[test]
+fn a_vendor_who_leads_plain_http_elsewhere_is_no_captive_portal() {
+    let mut seen = with_failure(healthy(), Flow::Https, Stage::Tls, FaultKind::Reset);
+    seen.portal = Some(PortalTest {
+        at_relay: Some(HttpAnswer {
+            status: 301,
+            headers: vec![("Location".into(), "https://www.vendor.example/".into())],
+            body: String::new(),
+        }),
+        ..PortalTest::default()
+    });
+    blames(seen, Flow::Https, Code::Unknown);
 }
 
 #[test]

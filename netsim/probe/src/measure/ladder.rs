@@ -12,7 +12,7 @@ use super::{
     tcp::{self, Changed},
 };
 use crate::{
-    observe::{Fault, Flow, IdleRung, Micros, ParallelTest, RateTest, SizeRung},
+    observe::{Fault, IdleRung, Micros, ParallelTest, RateTest, SizeRung},
     protocol::Request,
 };
 

@@ -108,7 +108,8 @@ pub(super) async fn portal(run: &Run, relay: Option<SocketAddr>) -> PortalTest {
     PortalTest {
         is_nowhere_80_open: at_80.is_ok(),
         is_nowhere_443_open: at_443.is_ok(),
-        answer: plain_at_nowhere.or(plain_at_relay),
+        answer: plain_at_nowhere,
+        at_relay: plain_at_relay,
     }
 }
 

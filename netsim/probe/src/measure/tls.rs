@@ -29,7 +29,7 @@ use crate::observe::{Certificate, Chain, Fault, FaultKind};
 const CHAIN_MAX: usize = 6;
 
 /// Bytes of what is not TLS that are kept.
-const FIRST_BYTES: usize = 48;
+const FIRST_BYTES: usize = 160;
 
 /// What the other end has shown.
 #[derive(Debug, Clone, Default)]
