@@ -233,8 +233,36 @@ impl<'a> Scene<'a> {
         attempts.filter(move |one| one.flow == flow && wanted(one.variation))
     }
 
+    /// Whether TLS came about in another attempt that was the same in everything.
+    pub(super) fn comes_about_at_times(self, attempt: &Attempt) -> bool {
+        let mut attempts = self.seen.attempts.iter();
+        attempts.any(|one| {
+            one.flow == attempt.flow
+                && one.variation == attempt.variation
+                && one.is_through_proxy == attempt.is_through_proxy
+                && one.address == attempt.address
+                && one.has_done(Stage::Tls)
+        })
+    }
+
     /// The largest packet that came through where larger ones did not, by the largest segment.
+    /// None where a smaller one did not either: that was no matter of size.
     pub(super) fn mtu(self, flow: Flow) -> Option<u32> {
+        let size = |one: &Attempt| match one.variation {
+            Variation::Mss(mss) => Some(mss),
+            _ => None,
+        };
+        let (done, lost): (Vec<&Attempt>, Vec<&Attempt>) = self
+            .varied(flow, |one| matches!(one, Variation::Mss(_)))
+            .partition(|one| one.has_done(Stage::Tls));
+        let largest = done.into_iter().filter_map(size).max()?;
+        if lost
+            .into_iter()
+            .filter_map(size)
+            .any(|lost| lost <= largest)
+        {
+            return None;
+        }
         let works = self.varied(flow, |one| matches!(one, Variation::Mss(_)));
         let works = works.filter(|one| one.has_done(Stage::Tls));
         let packet = works.filter_map(|one| {

@@ -56,6 +56,14 @@ fn not_tls(scene: Scene<'_>, attempt: &Attempt, fault: &Fault) -> Finding {
 fn cut(scene: Scene<'_>, attempt: &Attempt, fault: &Fault) -> Finding {
     let flow = attempt.flow;
     let port = scene.seen.target.port(flow);
+    // Who blocks, blocks each time.
+    if scene.comes_about_at_times(attempt) {
+        return Finding::cannot_tell(format!(
+            "TLS on {port}/tcp came about at one time, and at another it did not ({}): packets \
+             are lost on the way, and no rule does that",
+            fault.says
+        ));
+    }
     let how = match fault.kind {
         FaultKind::TimedOut => "swallows",
         FaultKind::Alert => "answers with an alert to",
