@@ -100,7 +100,8 @@ pub struct RunArguments {
     /// The relay's identity key, ed25519:…; without it an impostor cannot be excluded
     #[arg(long, value_name = "KEY")]
     pub pin: Option<String>,
-    /// An enrolment token: gives addresses and key, and the report is left at the relay
+    /// An enrolment token: gives addresses and key, and the report is left at the relay; better
+    /// in the variable, for a command line is visible to every user of the host
     #[arg(
         long,
         value_name = "TOKEN",

@@ -9,7 +9,7 @@
 //! | 1 | [`observe`]: what was seen |
 //! | 2 | [`verdict`]: what it comes to |
 //! | 3 | [`rules`], [`measure`]: what to change; everything that is tried |
-//! | 4 | [`judge`], [`render`], [`verify`]: from what was seen to a report; its forms; rules as a test |
+//! | 4 | [`judge`], [`render`], [`verify`]: a report, purely; its forms; rules as a test |
 //! | 5 | [`cli`]: the commands |
 
 pub mod protocol;

@@ -250,10 +250,13 @@ mod tests {
         probe: ProbeArguments,
     }
 
-    fn planned(words: &[&str]) -> Result<Plan, Misuse> {
+    fn parsed(words: &[&str]) -> Line {
         let words = ["probe"].iter().chain(words);
-        let line = Line::try_parse_from(words).unwrap();
-        plan(&line.probe.run, &[])
+        Line::try_parse_from(words).unwrap()
+    }
+
+    fn planned(words: &[&str]) -> Result<Plan, Misuse> {
+        plan(&parsed(words).probe.run, &[])
     }
 
     #[test]

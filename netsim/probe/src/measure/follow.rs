@@ -23,7 +23,7 @@ pub(super) async fn up(run: &Run, plan: &Plan, seen: &mut Observations, progress
     let failed: Vec<What> = seen
         .attempts
         .iter()
-        .filter(|attempt| is_worth_another(attempt))
+        .filter(|attempt| is_worth_another(attempt, seen))
         .map(|attempt| again(plan, attempt))
         .collect();
     if failed.is_empty() {
@@ -31,7 +31,11 @@ pub(super) async fn up(run: &Run, plan: &Plan, seen: &mut Observations, progress
     }
     progress("trying again what failed, and changing one thing at a time");
     let mut all = failed.clone();
-    for attempt in seen.attempts.iter().filter(|one| is_worth_another(one)) {
+    for attempt in seen
+        .attempts
+        .iter()
+        .filter(|one| is_worth_another(one, seen))
+    {
         let base = again(plan, attempt);
         let varied = variations(attempt, seen);
         all.extend(varied.into_iter().map(|variation| What {
@@ -67,10 +71,17 @@ pub(super) async fn up(run: &Run, plan: &Plan, seen: &mut Observations, progress
     seen.attempts.extend(attempts);
 }
 
-/// A failure that time, or luck, may have a part in. That this host has no route has none.
-fn is_worth_another(attempt: &Attempt) -> bool {
+/// A failure that time, or luck, may have a part in. That this host has no route has none, and
+/// an ICMP error that was told twice is told.
+fn is_worth_another(attempt: &Attempt, seen: &Observations) -> bool {
     let failure = attempt.failure();
+    let is_told = attempt.flow == Flow::Quic
+        && seen
+            .udp
+            .iter()
+            .any(|test| Some(test.to.ip()) == attempt.address && test.icmp.len() > 1);
     attempt.round < ROUNDS
+        && !is_told
         && (failure.is_some_and(|(_, fault)| !fault.is_local)
             || attempt.proof.as_ref().is_some_and(|proof| !proof.is_proven))
 }
