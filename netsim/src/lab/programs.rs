@@ -114,9 +114,20 @@ impl Program {
         name.to_string_lossy().into_owned()
     }
 
-    /// A relay on a host, reached under a name. It is not started yet.
-    pub fn relay(programs: &Programs, host: Arc<Host>, public_name: &str) -> Self {
+    /// A relay on a host, reached under a name, with lines of a configuration file. It is not
+    /// started yet.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn relay(
+        programs: &Programs,
+        host: Arc<Host>,
+        (public_name, config): (&str, &str),
+    ) -> io::Result<Self> {
         let data = data_dir(&host);
+        let file = host.folder().join("relay.toml");
+        fs::write(&file, config)?;
         // Both families, where the kernel has both.
         let any = if Path::new("/proc/net/if_inet6").exists() {
             "[::]"
@@ -125,6 +136,8 @@ impl Program {
         };
         let arguments = [
             "serve".into(),
+            "--config".into(),
+            file.into_os_string(),
             "--data-dir".into(),
             data.into_os_string(),
             "--https".into(),
@@ -136,7 +149,8 @@ impl Program {
             "--public-name".into(),
             public_name.into(),
         ];
-        Self::new(host, programs.relay.clone(), arguments.to_vec())
+        let program = programs.relay.clone();
+        Ok(Self::new(host, program, arguments.to_vec()))
     }
 
     /// An agent on a host, with its files written. It is not started yet.

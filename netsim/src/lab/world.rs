@@ -58,6 +58,8 @@ pub struct Options {
     pub keeps_sightings: bool,
     /// Whether packets are kept as they went into cables, as much as a person can look at.
     pub keeps_packets: bool,
+    /// Lines of every relay's configuration file.
+    pub relay_config: String,
     /// What agents are told.
     pub agent: AgentSetup,
     /// Hosts that are real although neither relay nor agent runs on them: proxies.
@@ -446,12 +448,14 @@ fn enrolled(
     let (relays, agents) = (of(Role::Relay), of(Role::Agent));
     for host in relays {
         let public_name = public_name(network, &host);
-        let relay = Arc::new(Program::relay(programs, host, &public_name));
-        relay
-            .start()
-            .and_then(|()| relay_answers(programs, &relay))
-            .map_err(failed("the relay cannot be started"))?;
-        real.relays.push(relay);
+        let told = (public_name.as_str(), options.relay_config.as_str());
+        let relay = Program::relay(programs, host, told).and_then(|relay| {
+            relay.start()?;
+            relay_answers(programs, &relay)?;
+            Ok(Arc::new(relay))
+        });
+        real.relays
+            .push(relay.map_err(failed("the relay cannot be started"))?);
     }
     let setup = &options.agent;
     let enrols = real.relays.first().filter(|_| !options.is_without_agents);

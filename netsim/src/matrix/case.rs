@@ -101,6 +101,9 @@ pub struct Case {
     /// What becomes of the relay.
     #[serde(default = "up")]
     pub relay_is: RelayIs,
+    /// Lines of the relay's configuration file.
+    #[serde(default)]
+    pub relay_config: String,
     /// By how much the relay's clock is wrong, in seconds: then it is the relay's own code, and
     /// not its program.
     #[serde(default)]
@@ -157,6 +160,7 @@ impl Case {
             !self.relay_rules.is_empty(),
             self.relay_is != RelayIs::Up,
             self.relay_skew != 0,
+            !self.relay_config.is_empty(),
         ];
         tables.into_iter().chain(others).any(|one| one)
     }

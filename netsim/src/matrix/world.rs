@@ -57,6 +57,7 @@ pub fn run(case: &Case) -> Result<Outcome, LabError> {
     }
     let options = Options {
         is_without_agents: true,
+        relay_config: case.relay_config.clone(),
         ..Options::default()
     };
     let lab = Lab::start(&scenario, netsim_core::random::Seed(1), options)?;
