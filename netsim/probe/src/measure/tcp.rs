@@ -57,12 +57,16 @@ fn change(socket: &TcpSocket, to: SocketAddr, changed: Changed) -> io::Result<()
 /// A failure to connect; whether this host said so by itself is asked of its routes.
 fn told(error: &io::Error, to: SocketAddr) -> Fault {
     let mut fault = of_io(error);
-    let is_about_routes = matches!(
-        fault.kind,
-        FaultKind::NetUnreachable | FaultKind::HostUnreachable
-    );
-    fault.is_local = matches!(fault.kind, FaultKind::NotPermitted | FaultKind::NoPort)
-        || is_about_routes && source_towards(to.ip()).is_err();
+    let is_here = source_towards(to.ip()).is_err();
+    // Of IPv6, an ICMP error of a firewall on the way is told with the errno of a rule here.
+    if error.raw_os_error() == Some(libc::EACCES) && to.is_ipv6() && !is_here {
+        fault.kind = FaultKind::HostUnreachable;
+    }
+    fault.is_local = match fault.kind {
+        FaultKind::NotPermitted | FaultKind::NoPort => true,
+        FaultKind::NetUnreachable | FaultKind::HostUnreachable => is_here,
+        _ => false,
+    };
     fault
 }
 
