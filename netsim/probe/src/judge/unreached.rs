@@ -61,7 +61,13 @@ fn net_unreachable(scene: Scene<'_>, address: IpAddr, is_local: bool) -> Finding
 }
 
 fn host_unreachable(scene: Scene<'_>, attempt: &Attempt, address: IpAddr) -> Finding {
-    if is_rejected_here(scene, address) {
+    let own = &scene.seen.own;
+    // Over IPv6 a rejection by this host itself comes to light with the second packet alone.
+    let is_resend = own.resends_refused > 0
+        && own
+            .refused_over_loopback
+            .is_none_or(|(tries, _)| tries == 0);
+    if is_rejected_here(scene, address) || is_resend {
         let port = scene.seen.target.port(attempt.flow);
         return rejected_here(port);
     }
