@@ -15,6 +15,8 @@ const SOURCES: &[&str] = &[
     "migrations",
     "core/Cargo.toml",
     "core/src",
+    "probe/Cargo.toml",
+    "probe/src",
     "scenarios",
     "../packaging/build.rs",
     "../packaging/manual.rs",
@@ -28,6 +30,10 @@ const SOURCES: &[&str] = &[
     "../wire/src",
     "../tunnel/Cargo.toml",
     "../tunnel/src",
+    "../compose/Cargo.toml",
+    "../compose/src",
+    "../netsim/probe/Cargo.toml",
+    "../netsim/probe/src",
 ];
 
 /// Enough to be unique for as long as the project lives.
