@@ -352,13 +352,8 @@ async fn change(
                 "to": to.map(|release| release.0),
                 "deadline_seconds": deadline,
             });
-            deploy::assign(
-                client,
-                (&stack, "rollback"),
-                &body,
-                (wait.patience(), format),
-            )
-            .await
+            let how = (wait.patience(), format);
+            deploy::assign(client, (&stack, "rollback"), &body, how).await
         }
         StackCommand::Remove {
             stack,
