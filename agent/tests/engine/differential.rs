@@ -85,7 +85,8 @@ fn tool(fixture: &Fixture, folder: &Path, arguments: &[&str]) -> Result<(), Stri
         command.args(["-f", &file]);
     }
     command.envs(&fixture.case.variables).args(arguments);
-    let output = command.current_dir(folder).output().unwrap();
+    let output = command.current_dir(folder).output();
+    let output = output.map_err(|error| error.to_string())?;
     match output.status.success() {
         true => Ok(()),
         false => {
