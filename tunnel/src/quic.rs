@@ -35,10 +35,6 @@ mod flight;
 /// Above the longest silence that our heartbeat allows (38 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A relay's own, which no session feels: the smaller of both ends' counts, and a dialler's is
-/// [`IDLE_TIMEOUT`]. It is what the probe may ask for, whose longest silence is 620 s.
-const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(660);
-
 /// Largest UDP payload tried: an Ethernet frame's over IPv6 (1500 - 40 - 8).
 const MTU_MAX: u16 = 1452;
 
@@ -145,9 +141,7 @@ pub fn server(
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]);
     let token_key = salt.extract(&world.random::<64>());
     let mut config = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
-    let mut transport = transport();
-    transport.max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT_MAX).ok());
-    config.transport_config(Arc::new(transport));
+    config.transport_config(Arc::new(transport()));
     config.time_source(Arc::new(TimeOfDay::of(&world.clock)));
     let endpoint = endpoint_config(reset_key(secret), world);
     Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(Turns))

@@ -33,7 +33,10 @@ use tokio::time::Instant;
 use tunnel::{World, dial::proxy::ProxyUse, tls::RootCertStore};
 use wire::key::PublicKey;
 
-use crate::observe::{Attempt, Flow, Micros, Observations, OwnHost, Target, UdpTest, Variation};
+use crate::{
+    observe::{Attempt, Flow, Micros, Observations, OwnHost, Target, UdpTest, Variation},
+    protocol::QUIC_SILENCE_MAX,
+};
 use attempt::{Goal, What};
 
 pub use destination::{Asked, Came, destination};
@@ -262,9 +265,15 @@ async fn deeper(run: &Run, plan: &Plan, seen: &mut Observations, progress: &Prog
             longest.as_secs()
         ));
     }
-    let idle = channels
-        .iter()
-        .map(|what| ladder::idle(run, what, &plan.rungs));
+    let rungs = |flow| {
+        let is_borne = |rung: &Duration| flow != Flow::Quic || *rung <= QUIC_SILENCE_MAX;
+        let rungs = plan.rungs.iter().copied().filter(is_borne);
+        rungs.collect::<Vec<_>>()
+    };
+    let idle = channels.iter().map(|what| async {
+        let rungs = rungs(what.flow);
+        ladder::idle(run, what, &rungs).await
+    });
     let idle = futures_util::future::join_all(idle);
     let rest = async {
         let (mut sizes, mut rates, mut parallel) = (Vec::new(), Vec::new(), None);

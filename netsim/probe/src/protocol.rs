@@ -44,6 +44,10 @@ pub const SOCKET_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// The longest time that an answer may be asked to wait: the longest rung of the idle ladder,
 /// and some.
 pub const LATER_MAX: Duration = Duration::from_secs(620);
+/// The longest silence over QUIC: a relay forgets a connection that says nothing for a minute, as
+/// it has to for those whose dialler has gone in the middle of the handshake. An agent says
+/// something every 15 s.
+pub const QUIC_SILENCE_MAX: Duration = Duration::from_secs(45);
 /// How long a socket is open at most.
 pub const SOCKET_TIME_MAX: Duration = Duration::from_secs(660);
 /// Sockets that one address may have at once.
