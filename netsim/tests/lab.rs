@@ -1,33 +1,10 @@
 //! The program as a person runs it: scenarios in both worlds, and what it says of them.
 #![cfg(target_os = "linux")]
 
-use std::{path::Path, process::Command};
+mod program;
 
-use netsim::lab;
 use netsim_core::{check::check, model::World, random::Seed, repro::Repro};
-
-/// Why no lab can be run here; where nothing may be skipped, that is a failure.
-fn is_missing(test: &str) -> bool {
-    let Err(missing) = lab::preflight() else {
-        return false;
-    };
-    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    let missing = missing.join("; ");
-    let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(!is_ci, "{test}: {missing}");
-    eprintln!("skipped: {test}: {missing}");
-    true
-}
-
-/// The program, with those that it runs beside it, wherever a test runner puts what it was
-/// given.
-fn program() -> Command {
-    let program = env!("CARGO_BIN_EXE_sternline-netsim");
-    let beside = Path::new(program).parent().expect("a folder");
-    let mut command = Command::new(program);
-    command.env("STERNLINE_PROGRAMS", beside);
-    command
-}
+use program::{is_missing, program};
 
 /// Runs scenarios in both worlds, and says how many statements of theirs were compared.
 fn alike(scenarios: &[&str]) -> usize {

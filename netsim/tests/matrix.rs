@@ -2,9 +2,9 @@
 //! by `sternline-netsim matrix`.
 #![cfg(target_os = "linux")]
 
-use std::{path::Path, process::Command};
+mod program;
 
-use netsim::lab;
+use program::{is_missing, program};
 
 /// A network that nothing is wrong with, and one of each main cause: those that take no long
 /// waits.
@@ -20,28 +20,6 @@ const QUICK: [&str; 10] = [
     "proxy-refuses",
     "tls-interception",
 ];
-
-/// Why no lab can be run here; where nothing may be skipped, that is a failure.
-fn is_missing(test: &str) -> bool {
-    let Err(missing) = lab::preflight() else {
-        return false;
-    };
-    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    let missing = missing.join("; ");
-    let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(!is_ci, "{test}: {missing}");
-    eprintln!("skipped: {test}: {missing}");
-    true
-}
-
-/// The program, with those that it runs beside it.
-fn program() -> Command {
-    let program = env!("CARGO_BIN_EXE_sternline-netsim");
-    let beside = Path::new(program).parent().expect("a folder");
-    let mut command = Command::new(program);
-    command.env("STERNLINE_PROGRAMS", beside);
-    command
-}
 
 #[test]
 fn the_probe_names_who_blocks_on_the_real_kernel_and_accuses_no_healthy_network() {

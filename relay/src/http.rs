@@ -23,7 +23,7 @@ mod variable;
 use std::{
     convert::Infallible,
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use axum::{
@@ -83,6 +83,15 @@ impl ApiState {
     pub fn with_probe(mut self, probe: Option<Arc<Probe>>) -> Self {
         self.probe = probe;
         self
+    }
+
+    /// Counts somebody without a valid token, and says so where there are too many of them.
+    fn slow_failures(&self) -> Result<(), Problem> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_answer = failures.take(Instant::now());
+        may_answer
+            .then_some(())
+            .ok_or_else(Problem::too_many_failures)
     }
 
     /// Runs a use case that writes to its end, whether or not its asker waits: a

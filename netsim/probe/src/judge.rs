@@ -188,8 +188,9 @@ fn names(scene: Scene<'_>, flow: Flow) -> Option<Finding> {
                 Confidence::High,
                 format!("this host's resolver says that there is no {host}"),
             ),
+            // On a line that loses much, several questions may be lost too.
             NameFault::TimedOut => (
-                Confidence::High,
+                Confidence::Medium,
                 format!("no resolver answers this host when it asks for {host}"),
             ),
             NameFault::Failed(says) => (

@@ -34,7 +34,7 @@ use tunnel::{World, dial::proxy::ProxyUse, tls::RootCertStore};
 use wire::key::PublicKey;
 
 use crate::{
-    observe::{Attempt, Flow, Micros, Observations, OwnHost, Target, UdpTest, Variation},
+    observe::{Attempt, Flow, Micros, Observations, Target, UdpTest, Variation},
     protocol::QUIC_SILENCE_MAX,
 };
 use attempt::{Goal, What};
@@ -103,12 +103,7 @@ impl Run {
     /// For what asks no relay.
     fn bare() -> Self {
         Self {
-            target: Target {
-                host: String::new(),
-                https_port: 0,
-                tunnel_port: 0,
-                pin: None,
-            },
+            target: Target::default(),
             pin: None,
             roots: Arc::new(RootCertStore::empty()),
             judge: None,
@@ -155,26 +150,10 @@ fn begin(plan: &Plan, started_ms: i64) -> Observations {
     let proxy = proxy.and_then(|proxy| proxy.towards(&target.host, target.https_port));
     Observations {
         started_ms,
-        took: 0,
         target: target.clone(),
         proxy: proxy.map(ToString::to_string),
-        look_ups: Vec::new(),
-        addresses: Vec::new(),
         is_pinned_address: plan.addresses.is_some(),
-        is_nat64: false,
-        attempts: Vec::new(),
-        udp: Vec::new(),
-        hops: Vec::new(),
-        paces: Vec::new(),
-        routers: Vec::new(),
-        own: OwnHost::default(),
-        portal: None,
-        witness: None,
-        idle: Vec::new(),
-        sizes: Vec::new(),
-        parallel: None,
-        rates: Vec::new(),
-        registry: Vec::new(),
+        ..Observations::default()
     }
 }
 

@@ -47,7 +47,7 @@ impl Flow {
 }
 
 /// Who is asked, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// A name or an address.
     pub host: String,
@@ -544,7 +544,7 @@ pub struct RegistryTest {
 }
 
 /// All of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observations {
     /// Milliseconds since 1970, by this host's clock.
     pub started_ms: i64,

@@ -3,7 +3,7 @@
 //! Tokens cannot be guessed, so nobody with a valid one is ever slowed down; those
 //! without are, so that they fill neither the log nor the store's time.
 
-use std::{sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use axum::{
     extract::FromRequestParts,
@@ -38,14 +38,7 @@ impl FromRequestParts<ApiState> for Authenticated {
             return Err(error.into());
         }
         state.metrics.api_auth_failed();
-        let may_answer = state
-            .failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(Instant::now());
-        if !may_answer {
-            return Err(Problem::too_many_failures());
-        }
+        state.slow_failures()?;
         warn!(path = parts.uri.path(), "request without a valid API token");
         Err(error.into())
     }

@@ -1,7 +1,7 @@
 //! The probe for a person: a page with the exact command, the program, its checksum, and the
 //! report of a run with a token.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::{
     body::{Body, Bytes},
@@ -11,7 +11,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::io::ReaderStream;
 use tracing::warn;
 
@@ -192,13 +192,6 @@ async fn report(State(state): State<ApiState>, request: Request) -> Result<Statu
         ProbeReportError::TokenUsed => "token_used",
         ProbeReportError::TokenExpired => "token_expired",
     };
-    let may_answer = state
-        .failures
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take(Instant::now());
-    if !may_answer {
-        return Err(Problem::too_many_failures());
-    }
+    state.slow_failures()?;
     Err(Problem::unauthorized(code, error.to_string()))
 }

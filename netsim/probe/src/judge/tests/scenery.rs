@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::{
     observe::{
-        Attempt, Certificate, Chain, Fault, FaultKind, Flow, Icmp, LookUp, Observations, OwnHost,
-        ProofSeen, Stage, StageSeen, Target, UdpTest, Variation, WitnessSeen,
+        Attempt, Certificate, Chain, Fault, FaultKind, Flow, Icmp, LookUp, Observations, ProofSeen,
+        Stage, StageSeen, Target, UdpTest, Variation, WitnessSeen,
     },
     protocol::{Arrival, Door, Echo, Stage as Arrived, Witness},
 };
@@ -27,28 +27,15 @@ pub(super) fn healthy() -> Observations {
         started_ms: 1_800_000_000_000,
         took: 100_000,
         target,
-        proxy: None,
         look_ups: vec![LookUp {
             start: 0,
             end: 2_000,
             outcome: Ok(vec![RELAY]),
         }],
         addresses: vec![RELAY],
-        is_pinned_address: false,
-        is_nat64: false,
         attempts: Flow::ALL.into_iter().map(proven).collect(),
         udp: vec![udp()],
-        hops: Vec::new(),
-        paces: Vec::new(),
-        routers: Vec::new(),
-        own: OwnHost::default(),
-        portal: None,
-        witness: None,
-        idle: Vec::new(),
-        sizes: Vec::new(),
-        parallel: None,
-        rates: Vec::new(),
-        registry: Vec::new(),
+        ..Observations::default()
     }
 }
 
