@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel::{
     Closed, Credential, DialError, DialOptions, Dialled, KeyPair, Notifier, Pulse, Session, World,
-    dial::proxy::Proxy,
+    dial::proxy::Proxy, handshake::Turn,
 };
 use wire::{
     backoff::Backoff,
@@ -230,8 +230,8 @@ impl Supervisor {
         let credential = self.credential();
         // Bounded: each route has its timeout, and the next one begins beside it.
         self.notifier.alive();
-        let tally = &self.figures.dials;
-        let dial = || tunnel::dial_counting(&self.world, &options, &credential, tally);
+        let (tally, turn) = (&self.figures.dials, Turn::after(Duration::ZERO));
+        let dial = || tunnel::dial_counting(&self.world, &options, &credential, (tally, &turn));
         let dial = or_afresh(&self.nudges, dial);
         let dialled = tokio::select! {
             biased;

@@ -21,6 +21,34 @@ pub enum Cores {
     /// On the first processor alone, so that latency is the work on the path, without
     /// the time that an idle processor takes to wake up.
     First,
+    /// On all the others; on the first where there is none.
+    Rest,
+}
+
+impl Cores {
+    /// Calls `start` on these processors: what it starts inherits them, and so finds out by
+    /// itself how many there are.
+    ///
+    /// # Errors
+    ///
+    /// The system does not let this thread move.
+    pub fn start<T>(self, start: impl FnOnce() -> T) -> Result<T, Failure> {
+        if self == Self::All {
+            return Ok(start());
+        }
+        let before = sched_getaffinity(None).context("processors")?;
+        let mut these = CpuSet::new();
+        if self == Self::Rest && before.count() > 1 {
+            these = before;
+            these.unset(0);
+        } else {
+            these.set(0);
+        }
+        sched_setaffinity(None, &these).context("moving to other processors")?;
+        let started = start();
+        sched_setaffinity(None, &before).context("processors")?;
+        Ok(started)
+    }
 }
 
 /// A program that runs; killed when dropped.
@@ -167,8 +195,6 @@ pub fn myself() -> Result<PathBuf, Failure> {
     std::env::current_exe().context("the path of this program")
 }
 
-/// A child inherits the processors of the thread that starts it, and so finds out by
-/// itself how many there are.
 fn spawn(command: &mut Command, cores: Cores) -> Result<Child, Failure> {
     for (variable, _) in std::env::vars_os() {
         let text = variable.to_string_lossy();
@@ -177,16 +203,7 @@ fn spawn(command: &mut Command, cores: Cores) -> Result<Child, Failure> {
         }
     }
     let name = name(command);
-    if cores == Cores::All {
-        return command.spawn().context(name);
-    }
-    let before = sched_getaffinity(None).context("processors")?;
-    let mut first = CpuSet::new();
-    first.set(0);
-    sched_setaffinity(None, &first).context("pinning to the first processor")?;
-    let child = command.spawn().context(name);
-    sched_setaffinity(None, &before).context("processors")?;
-    child
+    cores.start(|| command.spawn())?.context(name)
 }
 
 fn name(command: &Command) -> String {

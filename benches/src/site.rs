@@ -15,7 +15,10 @@ use std::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::failure::{Context, Failure};
+use crate::{
+    failure::{Context, Failure},
+    process::Cores,
+};
 
 /// How long a process may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -88,6 +91,7 @@ impl Drop for Program {
 #[derive(Debug)]
 pub struct Site {
     relay: Program,
+    cores: Cores,
     binaries: PathBuf,
     folder: PathBuf,
     addresses: Vec<SocketAddr>,
@@ -102,6 +106,15 @@ impl Site {
     ///
     /// It does not come up.
     pub async fn start(binaries: &Path, folder: &Path) -> Result<Self, Failure> {
+        Self::start_on(Cores::All, binaries, folder).await
+    }
+
+    /// The same, with its relay on these processors.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub async fn start_on(cores: Cores, binaries: &Path, folder: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(folder).context(folder.display())?;
         // The addresses are those of the fleet's tokens, so they stay with the folder.
         let kept = folder.join("addresses.json");
@@ -111,9 +124,10 @@ impl Site {
         };
         let text = serde_json::to_vec(&addresses).context(kept.display())?;
         fs::write(&kept, text).context(kept.display())?;
-        let relay = serve(binaries, folder, &addresses)?;
+        let relay = cores.start(|| serve(binaries, folder, &addresses))??;
         let mut site = Self {
             relay,
+            cores,
             binaries: binaries.to_owned(),
             folder: folder.to_owned(),
             addresses,
@@ -149,7 +163,8 @@ impl Site {
     ///
     /// It cannot be started.
     pub fn start_again(&mut self) -> Result<(), Failure> {
-        self.relay = serve(&self.binaries, &self.folder, &self.addresses)?;
+        let start = || serve(&self.binaries, &self.folder, &self.addresses);
+        self.relay = self.cores.start(start)??;
         Ok(())
     }
 

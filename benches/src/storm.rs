@@ -30,6 +30,7 @@ use self::{
 use crate::{
     failure::{Context, Failure},
     fleet::Fleet,
+    process::Cores,
     results::Results,
     site::{Site, own_folder},
 };
@@ -40,8 +41,9 @@ const CREW_MAX: usize = 5_000;
 /// Dials under way at a time, of all crews together, where it is measured how fast they go.
 const DIALS_AT_A_TIME: usize = 128;
 
-/// Agents hear of another window within ten seconds; and another two for a busy machine.
-const WINDOW_HEARD: Duration = Duration::from_secs(12);
+/// Before a relay is killed: within ten seconds agents hear of another window, and after
+/// thirty a session counts as one that held.
+const CALM: Duration = Duration::from_secs(wire::backoff::STABLE_AFTER.as_secs() + 2);
 
 /// Between two looks at whether the relay listens.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -53,7 +55,8 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 const UNLIMITED: &str = "[admission]\nrate = \"off\"\n";
 
 /// With what is on by default.
-const BY_DEFAULT: &str = "[admission]\nrate = \"auto\"\n";
+const BY_DEFAULT: &str =
+    "[admission]\nrate = \"auto\"\n";
 
 /// How a storm is measured.
 #[derive(Debug, Args)]
@@ -145,7 +148,8 @@ async fn measure(
 ) -> Result<Row, Failure> {
     fs::create_dir_all(folder).context(folder.display())?;
     configure(folder, UNLIMITED)?;
-    let site = Arc::new(Site::start(binaries, folder).await?);
+    // A vendor's relay does not share its processors with the agents of its customers.
+    let site = Arc::new(Site::start_on(Cores::First, binaries, folder).await?);
     let mut fleet = Fleet::at(&site, transport)?;
     fleet.enrol(&site, arguments.agents).await?;
     drop(fleet);
@@ -166,7 +170,7 @@ async fn measure(
         modelled: model::run(Storm {
             agents: arguments.modelled,
             per_second: sustainable,
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            processors: 1,
             outage: Duration::from_millis(arguments.outage),
             has_window: true,
             seed: 1,
@@ -175,7 +179,7 @@ async fn measure(
     };
     // The first return teaches the relay what a handshake costs, and agents their window.
     for round in 0..=arguments.rounds {
-        tokio::time::sleep(WINDOW_HEARD).await;
+        tokio::time::sleep(CALM).await;
         let measured = restart(arguments, &mut site, &mut crews).await?;
         eprintln!("{transport}: {measured:?}");
         if round > 0 {
@@ -202,6 +206,9 @@ async fn restart(
         back.extend(report.back.iter().map(since));
         tried += report.tried.iter().filter(|at| **at >= listens).count();
         sent_away += report.sent_away;
+        if let Some(failure) = &report.failure {
+            eprintln!("one of {} that led nowhere: {failure}", report.failed);
+        }
         missing += report.missing;
     }
     back.sort_by(f64::total_cmp);
@@ -277,7 +284,8 @@ impl Crews {
         let program = std::env::current_exe().context("this program's own path")?;
         let mut crews = Vec::new();
         for from in (0..agents).step_by(CREW_MAX) {
-            let mut process = Command::new(&program)
+            let mut command = Command::new(&program);
+            command
                 .arg("storm-crew")
                 .arg("--folder")
                 .arg(folder)
@@ -285,8 +293,9 @@ impl Crews {
                 .args(["--count", &CREW_MAX.min(agents - from).to_string()])
                 .args(["--transport", transport.as_str()])
                 .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
+                .stdout(Stdio::piped());
+            let mut process = Cores::Rest
+                .start(|| command.spawn())?
                 .context("a crew cannot be started")?;
             let to = process.stdin.take().context("no standard input")?;
             let from = process.stdout.take().context("no standard output")?;
@@ -329,7 +338,8 @@ fn table(rows: &[Row]) -> String {
          `sternline-bench storm`. Seconds from when the relay listens again until half, nine \
          tenths and all of the agents have a session. The floor is agents over sustainable \
          handshakes a second, which the same agents measured in the same run against a relay \
-         without admission, relay and agents on one machine. Tries are those of an agent from \
+         without admission; the relay has a processor of its own, and the agents have the \
+         others. Tries are those of an agent from \
          when the relay listened; wasted are those that cost a handshake and led to no \
          session. Agents of the model are the same backoff and admission over that rate.\n\n\
          | build | transport | agents | handshakes/s | floor | half | 90 % | **all** | \

@@ -166,8 +166,8 @@ impl Admission {
     }
 
     /// How many have a time that is still to come.
-    pub fn booked(&self) -> u64 {
-        self.calendar.booked()
+    pub fn booked(&mut self, now: Instant) -> u64 {
+        self.calendar.booked(now)
     }
 
     fn measure(&mut self) {

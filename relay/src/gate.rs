@@ -16,6 +16,7 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::trace;
 use tunnel::{World, world::BoxIo};
 use wire::prelude::Prelude;
 
@@ -141,11 +142,11 @@ impl Gate {
 
     /// What there is to say of it at a scrape; the window is for so many agents.
     pub fn reading(&self, agents: u32) -> Admissions {
-        let window = self.window(agents);
+        let (window, now) = (self.window(agents), self.world.clock.now());
         self.admission()
-            .map_or_else(Admissions::default, |admission| Admissions {
+            .map_or_else(Admissions::default, |mut admission| Admissions {
                 rate: Some(admission.rate()),
-                booked: admission.booked(),
+                booked: admission.booked(now),
                 window,
             })
     }
@@ -199,6 +200,8 @@ impl Gate {
             };
             last = (now, spent);
             admission.learn(now, sample);
+            let booked = admission.booked(now);
+            trace!(?sample, rate = admission.rate(), booked, "admission");
         }
     }
 }

@@ -106,8 +106,6 @@ pub struct DialOptions {
     pub resume_window: Duration,
     /// The session that shall go on over the connection, where the relay still has it.
     pub resume: Option<Session>,
-    /// For how long a connection must have held before the relay is asked for a session.
-    pub hold: Duration,
     /// How long an idle session may be silent, at most; the transport's own pause is another
     /// bound.
     pub quiet_max: Duration,
@@ -139,7 +137,6 @@ impl DialOptions {
             instance,
             resume_window: Duration::ZERO,
             resume: None,
-            hold: Duration::ZERO,
             quiet_max: Duration::MAX,
             proxy: None,
             roots: Arc::new(RootCertStore::empty()),
@@ -199,10 +196,12 @@ pub async fn dial(
     options: &DialOptions,
     credential: &Credential,
 ) -> Result<Dialled, DialError> {
-    dial_counting(world, options, credential, &DialTally::default()).await
+    let turn = Turn::after(Duration::ZERO);
+    dial_counting(world, options, credential, (&DialTally::default(), &turn)).await
 }
 
-/// The same, and counts what becomes of every attempt.
+/// The same, and counts what becomes of every attempt. Dials that go on side by side on behalf
+/// of one agent share a turn, so that one of them at a time asks for a session.
 ///
 /// # Errors
 ///
@@ -211,10 +210,9 @@ pub async fn dial_counting(
     world: &World,
     options: &DialOptions,
     credential: &Credential,
-    tally: &DialTally,
+    (tally, turn): (&DialTally, &Turn),
 ) -> Result<Dialled, DialError> {
     let mut race = Race::among(way::ways(options));
-    let turn = Turn::after(options.hold);
     let mut attempts: JoinSet<Result<Dialled, DialError>> = JoinSet::new();
     loop {
         let (next_at, last_chance) = (race.next_at(), race.last_chance());
@@ -242,11 +240,16 @@ pub async fn dial_counting(
             },
             () = race::until(next_at), if next_at.is_some() => {
                 if let Some(way) = race.next() {
-                    let route = Route::new(world, options, credential, (way, &turn));
+                    let route = Route::new(world, options, credential, (way, turn));
                     attempts.spawn(route.attempt());
                 }
             }
-            () = race::until(last_chance), if last_chance.is_some() => return Err(race.lost()),
+            () = race::until(last_chance), if last_chance.is_some() => {
+                if !turn.is_taken() {
+                    return Err(race.lost());
+                }
+                race.wait_longer();
+            }
         }
     }
 }

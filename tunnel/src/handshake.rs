@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wire::{
     close::CloseCode,
     frame::{self, DecodeError, Frame},
@@ -46,11 +46,12 @@ enum Link {
     Quic(Box<QuicLink>),
 }
 
-/// When a hello may be sent. Routes that are tried side by side share one, as clones: the
-/// relay hears one hello at a time, and none after a welcome, because a second session would
-/// supersede the first.
+/// When a hello may be sent. Routes and dials that go on side by side share one, as clones:
+/// the relay hears one hello at a time, and none after a welcome, because a second session
+/// would supersede the first.
 #[derive(Debug, Clone)]
 pub struct Turn {
+    /// Closed by a welcome.
     one: Arc<Semaphore>,
     /// A connection must have held for so long before, at most half of
     /// [`HANDSHAKE_TIMEOUT`]: who has another one would see this one last before it moves.
@@ -63,7 +64,27 @@ impl Turn {
         let one = Arc::new(Semaphore::new(1));
         Self { one, hold }
     }
+
+    /// Whether somebody has sent a hello and waits for its answer, or was welcomed: whoever
+    /// gave up now would leave the relay with a session that nobody has.
+    pub fn is_taken(&self) -> bool {
+        self.one.is_closed() || self.one.available_permits() == 0
+    }
+
+    /// Waits for it; not for ever, because a hello may have gone where nobody is any more.
+    async fn come(&self) -> Option<SemaphorePermit<'_>> {
+        tokio::time::sleep(self.hold.min(HANDSHAKE_TIMEOUT / 2)).await;
+        match tokio::time::timeout(ANSWERED_WITHIN, self.one.acquire()).await {
+            Ok(Ok(permit)) => Some(permit),
+            // Another one was welcomed, and whoever shares this is about to be dropped.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => None,
+        }
+    }
 }
+
+/// A hello that has had no answer for so long holds up no other one.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why a handshake failed at this end.
 #[derive(Debug, Error)]
@@ -162,12 +183,11 @@ impl Connection {
         let sign = key.map(|key| |message: &[u8]| key.sign(message));
         let sign = sign.as_ref().map(|sign| sign as wire::handshake::Sign<'_>);
         let hello = handshake.handle_challenge(&challenge, &verify, sign)?;
-        tokio::time::sleep(turn.hold.min(HANDSHAKE_TIMEOUT / 2)).await;
-        let turn = turn.one.acquire().await.map_err(io::Error::other)?;
+        let _permit = turn.come().await;
         self.send(&hello).await?;
         let answer = handshake.handle_answer(&self.recv().await?)?;
         if matches!(answer, Answer::Welcome(_)) {
-            turn.forget();
+            turn.one.close();
         }
         Ok(answer)
     }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tunnel::{DialError, DialOptions, Dialled, TransportChoice};
+use tunnel::{DialError, DialOptions, Dialled, TransportChoice, handshake::Turn};
 use wire::{limits::HANDSHAKE_TIMEOUT, transport::Transport};
 
 use super::Supervisor;
@@ -109,13 +109,14 @@ impl Supervisor {
             // The keys that the network lets pass.
             prefer: Some(dialled.preference()),
             resume: Some(dialled.session.clone()),
-            hold: HOLD,
             ..self.options()
         };
         let (world, credential) = (self.world.clone(), self.credential());
         let figures = self.figures.clone();
         Better::Dialling(Box::pin(async move {
-            tunnel::dial_counting(&world, &options, &credential, &figures.dials).await
+            let turn = Turn::after(HOLD);
+            let shared = (&figures.dials, &turn);
+            tunnel::dial_counting(&world, &options, &credential, shared).await
         }))
     }
 

@@ -69,6 +69,8 @@ pub struct Report {
     pub sent_away: u64,
     /// Tries that failed in another way than that nobody listened.
     pub failed: u64,
+    /// What the first of those said.
+    pub failure: Option<String>,
     /// Who did not come back.
     pub missing: usize,
 }
@@ -231,6 +233,9 @@ async fn come_back(world: World, agent: Agent, mut dialled: Dialled, log: Arc<Lo
                         report.tried.push(at);
                         report.sent_away += u64::from(is_slot);
                         report.failed += u64::from(is_failure);
+                        if is_failure && report.failure.is_none() {
+                            report.failure = Some(error.to_string());
+                        }
                     });
                 }
             }

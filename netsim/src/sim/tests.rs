@@ -9,8 +9,12 @@ use tokio::{
     sync::mpsc,
 };
 use tunnel::{
-    Credential, DialError, DialOptions, Dialled, KeyPair, OpenRequest, Preference, Session,
-    TransportChoice, Trust, World, dial, dial::proxy::ProxyUse, handshake::Connection, websocket,
+    Credential, DialError, DialOptions, DialTally, Dialled, KeyPair, OpenRequest, Preference,
+    Session, TransportChoice, Trust, World,
+    dial::proxy::ProxyUse,
+    dial_counting,
+    handshake::{Connection, Turn},
+    websocket,
     world::Listen,
 };
 use wire::{
@@ -154,6 +158,16 @@ impl Site {
     }
 
     async fn dial(&self, transports: TransportChoice) -> Result<Dialled, DialError> {
+        self.dial_beside(transports, &Turn::after(Duration::ZERO))
+            .await
+    }
+
+    /// A dial that goes on beside others, which share the turn.
+    async fn dial_beside(
+        &self,
+        transports: TransportChoice,
+        turn: &Turn,
+    ) -> Result<Dialled, DialError> {
         let addresses = vec![RelayAddress {
             host: "relay.example.com".into(),
             tunnel_port: 8000,
@@ -172,7 +186,8 @@ impl Site {
             key: KeyPair::from_seed(&Secret::from_bytes([2; 32])),
             start_counter: 1,
         };
-        dial(&self.agent, &options, &credential).await
+        let shared = (&DialTally::default(), turn);
+        dial_counting(&self.agent, &options, &credential, shared).await
     }
 
     /// Both ends of a session, by the transport that the network lets through.

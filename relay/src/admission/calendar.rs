@@ -72,7 +72,8 @@ impl Calendar {
     }
 
     /// How many have a time that is still to come.
-    pub(super) const fn booked(&self) -> u64 {
+    pub(super) fn booked(&mut self, now: Instant) -> u64 {
+        self.settle(now);
         self.booked
     }
 

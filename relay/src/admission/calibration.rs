@@ -4,7 +4,9 @@
 //! so nothing that belongs to one is forgotten (the kernel's part, the store's), and where
 //! streams need the processors too, each handshake seems to cost more and fewer are let in,
 //! until both together take the share that is meant for them. Only times in which handshakes
-//! are what the machine does tell anything; at rest, what was learnt stays.
+//! are what the machine does tell anything; at rest, what was learnt stays. And where the
+//! processors are not full, what a handshake costs is no less than it would be if they were:
+//! then only less is believed.
 //!
 //! What others on the machine take, the process does not see in its own time. But where work
 //! lies about, the processor time that it got is all that there is for it.
@@ -23,6 +25,10 @@ const BUSY: f64 = 0.5;
 
 /// What former samples count for beside a new one.
 const MEMORY: f64 = 0.85;
+
+/// From this part of the processors on, what a handshake costs is what it costs at full rate.
+/// Below, each wakes somebody up by itself, and costs up to half as much again.
+const SATURATED: f64 = 0.8;
 
 /// As many handshakes does the first guess count for.
 const GUESS_WEIGHT: f64 = 32.0;
@@ -104,10 +110,16 @@ impl Calibration {
             return;
         }
         let spent = sample.processor_time.as_secs_f64();
-        self.seconds = self.seconds.mul_add(MEMORY, spent.max(f64::EPSILON));
-        self.handshakes = self.handshakes.mul_add(MEMORY, sample.finished as f64);
+        let got = spent / sample.elapsed.as_secs_f64();
+        // What has begun and what has ended: those under way have cost half, as it were.
+        let handshakes = f64::midpoint(admitted, sample.finished as f64);
+        let is_saturated = got >= SATURATED * self.available || sample.lateness > PROMPT;
+        let is_cheaper = spent * self.handshakes < self.seconds * handshakes;
+        if is_saturated || is_cheaper {
+            self.seconds = self.seconds.mul_add(MEMORY, spent.max(f64::EPSILON));
+            self.handshakes = self.handshakes.mul_add(MEMORY, handshakes);
+        }
         if sample.lateness > LATE {
-            let got = spent / sample.elapsed.as_secs_f64();
             self.available = f64::midpoint(self.available, got);
         } else if sample.lateness < PROMPT {
             self.available *= RAISE;

@@ -100,7 +100,16 @@ fn the_times_of_a_crowd_are_as_far_apart_as_handshakes_are() {
         let count = in_a_second(second);
         assert!((75..=100).contains(&count), "{count} in second {second}");
     }
-    assert_eq!(admission.booked(), 1_001);
+    assert_eq!(admission.booked(now), 1_001);
+}
+
+#[test]
+fn a_time_that_is_past_is_booked_no_more_though_nobody_comes() {
+    let (mut admission, now) = fixed(100.0);
+    while admission.arrive(now, Door::Tunnel) == Verdict::Admit {}
+
+    assert_eq!(admission.booked(now), 1);
+    assert_eq!(admission.booked(now + 120 * SECOND), 0);
 }
 
 #[test]
@@ -178,6 +187,30 @@ fn a_machine_that_others_use_too_lets_fewer_in_and_more_again_when_they_have_gon
 
     assert!(beside_others < 0.6 * alone, "{beside_others} of {alone}");
     assert!(calibration.rate() > 0.95 * alone);
+}
+
+#[test]
+fn what_a_handshake_costs_beside_idle_processors_says_nothing_of_full_ones() {
+    let mut calibration = Calibration::new(2);
+    work(&mut calibration, Duration::from_micros(700), 0.0, 60);
+    let full = calibration.rate();
+
+    for _ in 0..60 {
+        let handshakes = (0.5 * 0.25 * calibration.rate()) as u64;
+        calibration.learn(Sample {
+            elapsed: Duration::from_millis(250),
+            processor_time: Duration::from_micros(1_000) * handshakes as u32,
+            admitted: handshakes,
+            finished: handshakes,
+            lateness: Duration::from_micros(100),
+        });
+    }
+
+    assert!(
+        calibration.rate() >= full,
+        "{} of {full}",
+        calibration.rate()
+    );
 }
 
 #[test]

@@ -22,6 +22,10 @@ use crate::{
     },
 };
 
+/// By so much may the window drift before everybody is told: the whole fleet is back that
+/// much later, or is sent away that much more.
+const WINDOW_DRIFT: f64 = 1.15;
+
 impl Registry {
     /// Over how long all agents would have to spread to come back in good order.
     pub fn reconnect_window(&self) -> Duration {
@@ -145,7 +149,7 @@ fn is_another_window(told: Duration, window: Duration) -> bool {
         told.max(RECONNECT_WINDOW_MIN),
         window.max(RECONNECT_WINDOW_MIN),
     );
-    window > told * 3 / 2 || told > window * 3 / 2
+    window > told.mul_f64(WINDOW_DRIFT) || told > window.mul_f64(WINDOW_DRIFT)
 }
 
 #[cfg(test)]
@@ -157,7 +161,8 @@ mod tests {
         let seconds = Duration::from_secs;
 
         assert!(!is_another_window(Duration::ZERO, seconds(1)));
-        assert!(!is_another_window(seconds(4), seconds(5)));
+        assert!(!is_another_window(seconds(40), seconds(45)));
+        assert!(is_another_window(seconds(40), seconds(48)));
         assert!(is_another_window(Duration::ZERO, seconds(2)));
         assert!(is_another_window(seconds(50), seconds(1)));
     }

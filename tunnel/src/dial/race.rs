@@ -73,6 +73,11 @@ impl Race {
         self.last_chance
     }
 
+    /// The relay is about to answer one of those under way.
+    pub(super) fn wait_longer(&mut self) {
+        self.last_chance = Some(Instant::now() + HEAD_START);
+    }
+
     /// One has led nowhere: whoever waits behind it need not wait any longer.
     pub(super) fn failed(&mut self, error: DialError) {
         let now = Instant::now();

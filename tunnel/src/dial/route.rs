@@ -35,6 +35,12 @@ const ADDRESS_PAUSE: Duration = Duration::from_millis(250);
 /// with a post-quantum key share. Above what a slow path needs for a handshake.
 const STALL: Duration = Duration::from_millis(1500);
 
+/// How long the other end of a TCP connection may say nothing at all before another one is tried
+/// beside it. The kernel repeats itself ever more rarely, and a tunnel that has swallowed packets
+/// for a while tells nobody when it no longer does. A relay that has much to do is not asked
+/// twice: its kernel answers at once.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// One way, with all that it takes.
 pub(super) struct Route {
     world: World,
@@ -303,13 +309,26 @@ impl Route {
 
     /// A connection to the relay's port, through the proxy where one is on the way.
     async fn connect_tcp(&self, remote: SocketAddr) -> Result<BoxIo, Cause> {
-        let connected = self.world.net.connect_tcp(remote).await;
+        let connected = self.connect_persistently(remote).await;
         let Some(proxy) = &self.way.proxy else {
             return connected.map_err(Cause::Connect);
         };
         let tcp = connected.map_err(super::proxy::ProxyError::Connect)?;
         let to = (self.way.address.host.as_str(), self.way.port());
         Ok(proxy.lead((tcp, &self.world), to, &self.roots).await?)
+    }
+
+    /// A TCP connection; another one beside those from which nothing is heard. The failure is
+    /// that of the first that has one.
+    async fn connect_persistently(&self, remote: SocketAddr) -> io::Result<BoxIo> {
+        let mut trying = FuturesUnordered::new();
+        loop {
+            trying.push(self.world.net.connect_tcp(remote));
+            let connected = tokio::time::timeout(SILENCE, trying.next()).await;
+            if let Ok(Some(connected)) = connected {
+                return connected;
+            }
+        }
     }
 
     /// TLS and a WebSocket over a connection, and inside them the session's own where

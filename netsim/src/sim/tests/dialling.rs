@@ -78,3 +78,22 @@ fn whoever_loses_a_race_leaves_nothing_at_the_relay() {
         assert_eq!(sim.sockets_held(relay), doors);
     });
 }
+
+#[test]
+fn two_dials_of_one_agent_at_a_time_come_to_one_session() {
+    run(with_uplink("open", "200ms"), Seed(1), |sim| async move {
+        let mut site = Site::new(sim);
+        let turn = Turn::after(Duration::ZERO);
+        let dial = || site.dial_beside(AUTO, &turn);
+        let (first, second) = (dial(), dial());
+
+        // Neither is dropped when the other has succeeded, as whoever dials would do.
+        let both = async { tokio::join!(first, second) };
+        let dialled = tokio::time::timeout(Duration::from_secs(90), both).await;
+
+        let (first, second) = dialled.expect("whoever was not welcomed gives up in time");
+        assert_eq!(u32::from(first.is_ok()) + u32::from(second.is_ok()), 1);
+        let _relay = site.welcomed.recv().await.unwrap();
+        assert!(site.welcomed.try_recv().is_err(), "a second session");
+    });
+}
