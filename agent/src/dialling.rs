@@ -12,7 +12,10 @@ use std::{
 use thiserror::Error;
 use tunnel::{
     DialOptions, TransportChoice, Trust, World,
-    dial::proxy::{BadVariable, NoProxy, ParseProxyError, Proxy, ProxyUse},
+    dial::{
+        KnownAddresses,
+        proxy::{BadVariable, NoProxy, ParseProxyError, Proxy, ProxyUse},
+    },
     tls::{self, BadBundle, RootCertStore},
 };
 use wire::{id::InstanceId, limits::RESUME_WINDOW, transport::Transport};
@@ -43,6 +46,8 @@ pub struct Dialling {
     pub roots: Arc<RootCertStore>,
     /// Vouch for whoever may intercept TLS; nobody may where this is `None`.
     pub interceptors: Option<Arc<RootCertStore>>,
+    /// Where the relay was found before.
+    pub addresses_known: Arc<KnownAddresses>,
 }
 
 /// What must be corrected before the relay can be dialled.
@@ -92,6 +97,7 @@ impl Default for Dialling {
             proxy: None,
             roots: Arc::new(RootCertStore::empty()),
             interceptors: None,
+            addresses_known: Arc::default(),
         }
     }
 }
@@ -146,6 +152,7 @@ impl Dialling {
             proxy,
             roots: Arc::new(roots),
             interceptors: interceptors.transpose()?.map(Arc::new),
+            addresses_known: Arc::default(),
         })
     }
 
@@ -170,6 +177,7 @@ impl Dialling {
             proxy: self.proxy.clone(),
             roots: Arc::clone(&self.roots),
             interceptors: self.interceptors.clone(),
+            addresses_known: Arc::clone(&self.addresses_known),
             resume_window: self.resume_window,
             ..DialOptions::new(identity.addresses.clone(), trust, who)
         }

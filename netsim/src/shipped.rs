@@ -39,6 +39,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     shipped!("captive-portal"),
     shipped!("dns-hijack"),
     shipped!("dns-split"),
+    shipped!("resolver-outage"),
     shipped!("ipv6-only-nat64"),
     shipped!("ipv6-broken"),
     shipped!("relay-rolling-restart"),

@@ -15,6 +15,7 @@ use wire::{
 
 use crate::{handshake::Turn, session::Session, world::World};
 
+mod addresses;
 mod credential;
 mod error;
 mod network;
@@ -24,6 +25,7 @@ mod route;
 mod tally;
 mod way;
 
+pub use addresses::KnownAddresses;
 pub use credential::Credential;
 pub use error::{Cause, DialError};
 pub use network::{ANYWHERE, network, own_address};
@@ -116,6 +118,8 @@ pub struct DialOptions {
     /// Vouch for whoever is allowed to intercept TLS: the session's own is then inside. None:
     /// nobody is.
     pub interceptors: Option<Arc<RootCertStore>>,
+    /// Where hosts were found by former dials; whoever dials again and again shares it among them.
+    pub addresses_known: Arc<KnownAddresses>,
     /// What led to a session the last time that this host was in the network where it is.
     /// None: nothing is known, and a ClientHello that leads to nothing is tried smaller.
     pub prefer: Option<Preference>,
@@ -141,6 +145,7 @@ impl DialOptions {
             proxy: None,
             roots: Arc::new(RootCertStore::empty()),
             interceptors: None,
+            addresses_known: Arc::default(),
             prefer: None,
         }
     }

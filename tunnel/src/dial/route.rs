@@ -13,7 +13,8 @@ use wire::{
 };
 
 use super::{
-    Cause, Credential, DialError, DialOptions, Dialled, Trust, error::intercepted, way::Way,
+    Cause, Credential, DialError, DialOptions, Dialled, KnownAddresses, Trust, error::intercepted,
+    way::Way,
 };
 use crate::{
     busy::Listening,
@@ -61,6 +62,7 @@ pub(super) struct Route {
     /// is silent, too, and would have twice as much.
     is_unknown: bool,
     resume: Option<Session>,
+    addresses_known: Arc<KnownAddresses>,
     /// Whose hello the relay hears; shared by all routes of one dial.
     turn: Turn,
 }
@@ -106,6 +108,7 @@ impl Route {
             shares: KeyShares::of(is_classical),
             is_unknown: options.prefer.is_none(),
             resume: options.resume.clone(),
+            addresses_known: Arc::clone(&options.addresses_known),
             turn: turn.clone(),
         }
     }
@@ -170,6 +173,10 @@ impl Route {
             introduced => introduced,
         };
         let (connection, mut welcome) = introduced?;
+        if self.way.proxy.is_none() {
+            let addresses = remotes.iter().map(SocketAddr::ip).collect();
+            self.addresses_known.note(&self.way.address.host, addresses);
+        }
         // Whatever a relay says: streams are not kept for longer than this end wants.
         welcome.resume_window = welcome.resume_window.min(self.hello.resume_window);
         let kept = self.resume.take();
@@ -214,7 +221,8 @@ impl Route {
         if let Some(proxy) = &self.way.proxy {
             return Ok(proxy.remotes(&self.world).await?);
         }
-        let resolved = self.world.resolver.resolve(&self.way.address.host).await;
+        let host = &self.way.address.host;
+        let resolved = self.addresses_known.resolve(&self.world, host).await;
         let addresses = resolved.map_err(Cause::Resolve)?;
         if addresses.is_empty() {
             return Err(Cause::Resolve(io::ErrorKind::NotFound.into()));
