@@ -18,7 +18,6 @@ use wire::{
     key::{PublicKey, Secret},
     message::{AgentReport, Docker, control, docker},
     token::{EnrolToken, RelayAddress},
-    transport::Transport,
 };
 
 use crate::{
@@ -48,7 +47,7 @@ struct Member {
 pub struct Fleet {
     world: World,
     file: PathBuf,
-    transport: Transport,
+    transport: TransportChoice,
     relay: Option<(PublicKey, RelayAddress)>,
     members: Vec<Member>,
     live: JoinSet<()>,
@@ -61,7 +60,7 @@ impl Fleet {
     /// # Errors
     ///
     /// What was kept cannot be read.
-    pub fn at(site: &Site, transport: Transport) -> Result<Self, Failure> {
+    pub fn at(site: &Site, transport: TransportChoice) -> Result<Self, Failure> {
         Self::kept(site.folder(), transport)
     }
 
@@ -70,7 +69,7 @@ impl Fleet {
     /// # Errors
     ///
     /// As [`Self::at`].
-    pub fn kept(folder: &Path, transport: Transport) -> Result<Self, Failure> {
+    pub fn kept(folder: &Path, transport: TransportChoice) -> Result<Self, Failure> {
         let file = folder.join("fleet.json");
         let (relay, members) = match fs::read(&file) {
             Ok(bytes) => {
@@ -266,7 +265,7 @@ fn bytes(value: &Value) -> Vec<u8> {
 async fn enrol_one(
     world: &World,
     token: &str,
-    transport: Transport,
+    transport: TransportChoice,
 ) -> Result<((PublicKey, RelayAddress), Member), Failure> {
     let token: EnrolToken = token.parse().context("the token")?;
     let seed = Secret::from_bytes(world.random());
@@ -302,12 +301,12 @@ async fn enrol_one(
 fn options(
     addresses: Vec<RelayAddress>,
     identity: PublicKey,
-    transport: Transport,
+    transports: TransportChoice,
     instance: &InstanceId,
 ) -> DialOptions {
     let who = ("sternline-agent/0.1.0".into(), *instance);
     DialOptions {
-        transports: TransportChoice::Only(transport),
+        transports,
         resume_window: wire::limits::RESUME_WINDOW,
         ..DialOptions::new(addresses, Trust::Identity(identity), who)
     }

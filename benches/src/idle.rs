@@ -186,7 +186,7 @@ async fn measure_fleet(
         .context("no number of sessions")?;
     let folder = sites.join(transport.as_str());
     let site = Arc::new(Site::start(binaries, &folder).await?);
-    let mut fleet = Fleet::at(&site, transport)?;
+    let mut fleet = Fleet::at(&site, tunnel::TransportChoice::Only(transport))?;
     eprintln!("{transport}: enrolling {most} agents, those known from before left out");
     fleet.enrol(&site, most).await?;
     drop(site);

@@ -21,7 +21,7 @@ use std::{
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use wire::transport::Transport;
+use tunnel::TransportChoice;
 
 use self::{
     crew::{Report, unix_micros},
@@ -55,8 +55,7 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 const UNLIMITED: &str = "[admission]\nrate = \"off\"\n";
 
 /// With what is on by default.
-const BY_DEFAULT: &str =
-    "[admission]\nrate = \"auto\"\n";
+const BY_DEFAULT: &str = "[admission]\nrate = \"auto\"\n";
 
 /// How a storm is measured.
 #[derive(Debug, Args)]
@@ -70,9 +69,9 @@ pub struct StormArgs {
     /// What to call the build in the table
     #[arg(long, default_value = "now")]
     label: String,
-    /// How agents dial: quic or ws
-    #[arg(long, value_delimiter = ',', default_value = "ws,quic")]
-    transports: Vec<Transport>,
+    /// How agents dial: one transport, or as they do by default (auto)
+    #[arg(long, value_delimiter = ',', default_value = "ws,auto")]
+    transports: Vec<TransportChoice>,
     /// Agents of the real relay
     #[arg(long, default_value_t = 10_000)]
     agents: usize,
@@ -144,7 +143,7 @@ pub async fn run(arguments: &StormArgs, results: &Results) -> Result<(), Failure
 async fn measure(
     arguments: &StormArgs,
     (binaries, folder): (&PathBuf, &PathBuf),
-    transport: Transport,
+    transport: TransportChoice,
 ) -> Result<Row, Failure> {
     fs::create_dir_all(folder).context(folder.display())?;
     configure(folder, UNLIMITED)?;
@@ -279,7 +278,7 @@ impl Crews {
     fn start(
         folder: &std::path::Path,
         agents: usize,
-        transport: Transport,
+        transport: TransportChoice,
     ) -> Result<Self, Failure> {
         let program = std::env::current_exe().context("this program's own path")?;
         let mut crews = Vec::new();
@@ -291,7 +290,7 @@ impl Crews {
                 .arg(folder)
                 .args(["--from", &from.to_string()])
                 .args(["--count", &CREW_MAX.min(agents - from).to_string()])
-                .args(["--transport", transport.as_str()])
+                .args(["--transport", &transport.to_string()])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped());
             let mut process = Cores::Rest
@@ -341,7 +340,8 @@ fn table(rows: &[Row]) -> String {
          without admission; the relay has a processor of its own, and the agents have the \
          others. Tries are those of an agent from \
          when the relay listened; wasted are those that cost a handshake and led to no \
-         session. Agents of the model are the same backoff and admission over that rate.\n\n\
+         session. `auto` is what agents do: QUIC first, and WebSocket where it leads nowhere. Agents \
+         of the model are the same backoff and admission over that rate.\n\n\
          | build | transport | agents | handshakes/s | floor | half | 90 % | **all** | \
          **ratio** | tries | sent away | wasted | missing |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",

@@ -22,12 +22,11 @@ use std::{
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, task::JoinSet};
-use tunnel::{Credential, DialOptions, Dialled, World};
+use tunnel::{Credential, DialOptions, Dialled, TransportChoice, World};
 use wire::{
     backoff::Backoff,
     close::{CloseCode, Retry},
     message::control,
-    transport::Transport,
 };
 
 use crate::{
@@ -55,7 +54,7 @@ pub struct CrewArgs {
     pub count: usize,
     /// What they dial over
     #[arg(long)]
-    pub transport: Transport,
+    pub transport: TransportChoice,
 }
 
 /// What a crew saw, in microseconds since 1970.
