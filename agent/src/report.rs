@@ -144,7 +144,7 @@ mod tests {
                             in_force: false,
                             detail: "x".repeat(100),
                         };
-                        14
+                        16
                     ],
                 },
                 u64::MAX,

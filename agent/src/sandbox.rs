@@ -22,7 +22,7 @@ pub mod seccomp;
 pub mod show;
 pub mod trial;
 
-pub use trial::Fence;
+pub use trial::{Fence, Outside};
 
 /// What the agent still needs of the file system once it is fenced in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,11 +99,12 @@ fn folder(path: &Path) -> PathBuf {
 ///
 /// [`NotEnforced`] where all of it is demanded and the kernel enforces less.
 pub fn apply(needs: &Needs, demand: SandboxDemand) -> Result<Sandbox, NotEnforced> {
+    let outside = Outside::of(needs);
     let landlock = landlock::apply(needs);
     let seccomp = seccomp::apply();
     let privileges = privileges::apply(needs);
     let sandbox = Sandbox {
-        fences: trial::all(&landlock, &privileges),
+        fences: trial::all(&landlock, &privileges, outside),
         landlock,
         seccomp,
         privileges,

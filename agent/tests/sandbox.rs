@@ -18,7 +18,7 @@ use std::{
 
 use agent::{
     config::SandboxDemand,
-    sandbox::{self, Needs},
+    sandbox::{self, Fence, Needs, Outside, landlock, privileges, trial},
 };
 use rustix::{
     io::Errno,
@@ -44,16 +44,19 @@ fn in_child(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn fence(folder: &Path) -> sandbox::Sandbox {
-    tunnel::look_up_without_libraries();
+fn needs(folder: &Path) -> Needs {
     let state_dir = folder.join("state");
     fs::create_dir_all(&state_dir).unwrap();
-    let needs = Needs {
+    Needs {
         state_dir,
         read: Vec::new(),
         docker_socket: folder.join("docker/docker.sock"),
-    };
-    sandbox::apply(&needs, SandboxDemand::BestEffort).unwrap()
+    }
+}
+
+fn fence(folder: &Path) -> sandbox::Sandbox {
+    tunnel::look_up_without_libraries();
+    sandbox::apply(&needs(folder), SandboxDemand::BestEffort).unwrap()
 }
 
 fn listen(family: AddressFamily, kind: SocketType) -> Result<(), Errno> {
@@ -200,4 +203,62 @@ fn files_that_an_agent_does_not_need_stay_closed_where_landlock_is() {
             io::ErrorKind::PermissionDenied
         );
     }
+}
+
+/// Fences of Landlock, with the ABI from which on they hold.
+const BY_ABI: [(&str, i32); 5] = [
+    ("tcp-bind", 4),
+    ("files", 1),
+    ("signals", 6),
+    ("abstract-sockets", 6),
+    ("unix-socket-connect", 9),
+];
+
+#[test]
+fn every_fence_but_one_was_tried_and_holds_from_its_abi_on() {
+    let Some(folder) = in_child("every_fence_but_one_was_tried_and_holds_from_its_abi_on") else {
+        return;
+    };
+
+    let sandbox = fence(&folder);
+
+    let words = sandbox.to_string();
+    let abi = words.strip_prefix("landlock ABI ").and_then(|rest| {
+        let (abi, _) = rest.split_once(':')?;
+        abi.parse().ok()
+    });
+    for fence in sandbox.fences() {
+        let least = BY_ABI.iter().find(|(name, _)| *name == fence.name);
+        let holds = least.is_none_or(|(_, least)| abi.unwrap_or(0) >= *least);
+        assert_eq!(fence.in_force, holds, "{fence:?}");
+        let is_tried = fence.detail.contains("tried: ");
+        assert_eq!(is_tried, fence.name != "no-new-privileges", "{fence:?}");
+    }
+    let left: Vec<_> = fs::read_dir(folder.join("state")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn no_attempt_is_denied_where_there_is_no_fence() {
+    let Some(folder) = in_child("no_attempt_is_denied_where_there_is_no_fence") else {
+        return;
+    };
+    let nothing = landlock::Enforced::Nothing("not asked to".into());
+    let privileges = privileges::Enforced {
+        none_to_gain: false,
+        held: Vec::new(),
+        kept_for: None,
+        bounded: false,
+    };
+
+    let fences = trial::all(&nothing, &privileges, Outside::of(&needs(&folder)));
+
+    // What only root may do is denied to others without any fence.
+    let only_root = ["capabilities", "raw-sockets", "packet-sockets"];
+    let is_root = rustix::process::geteuid().is_root();
+    let denied: Vec<&Fence> = fences
+        .iter()
+        .filter(|fence| fence.in_force && (is_root || !only_root.contains(&fence.name.as_str())))
+        .collect();
+    assert!(denied.is_empty(), "{denied:?}");
 }

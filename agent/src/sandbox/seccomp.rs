@@ -11,46 +11,52 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
+macro_rules! calls {
+    ($( $name:ident, )+) => {
+        &[$( (stringify!($name), libc::$name), )+]
+    };
+}
+
 /// Denied whatever the arguments.
-const DENIED: &[i64] = &[
+const DENIED: &[(&str, i64)] = calls![
     // Nobody is served.
-    libc::SYS_listen,
-    libc::SYS_accept,
-    libc::SYS_accept4,
+    SYS_listen,
+    SYS_accept,
+    SYS_accept4,
     // The same by another name, past this filter.
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
+    SYS_io_uring_setup,
+    SYS_io_uring_enter,
+    SYS_io_uring_register,
     // No other program is run, and no other process looked into.
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_pidfd_getfd,
+    SYS_execve,
+    SYS_execveat,
+    SYS_ptrace,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_pidfd_getfd,
     // Nothing of the kernel is changed or widened.
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
-    libc::SYS_reboot,
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_fsopen,
-    libc::SYS_setns,
-    libc::SYS_unshare,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_keyctl,
+    SYS_bpf,
+    SYS_perf_event_open,
+    SYS_userfaultfd,
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_kexec_load,
+    SYS_kexec_file_load,
+    SYS_reboot,
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_chroot,
+    SYS_open_by_handle_at,
+    SYS_move_mount,
+    SYS_open_tree,
+    SYS_fsopen,
+    SYS_setns,
+    SYS_unshare,
+    SYS_add_key,
+    SYS_request_key,
+    SYS_keyctl,
 ];
 
 /// On x86-64 every call has a second number for the x32 ABI, which the filter's
@@ -58,7 +64,7 @@ const DENIED: &[i64] = &[
 const X32_BIT: i64 = 0x4000_0000;
 /// Calls whose x32 number is not the ordinary one with the bit set: execve, ptrace,
 /// process_vm_readv, process_vm_writev, execveat, kexec_load.
-const X32_OWN: &[i64] = &[520, 521, 528, 539, 540, 545];
+const X32_OWN: [i64; 6] = [520, 521, 528, 539, 540, 545];
 
 /// Argument positions of `socket(domain, type, protocol)`.
 const DOMAIN: u8 = 0;
@@ -91,20 +97,23 @@ pub fn apply() -> Result<(), String> {
     })
 }
 
+/// Every call that is denied whatever its arguments, by name and by each of its numbers.
+pub(super) fn denied() -> Vec<(&'static str, i64)> {
+    let mut calls = DENIED.to_vec();
+    if cfg!(target_arch = "x86_64") {
+        calls.extend(DENIED.iter().map(|(name, call)| (*name, call | X32_BIT)));
+        calls.extend(X32_OWN.map(|call| ("a call of the x32 ABI", call | X32_BIT)));
+    }
+    calls
+}
+
 fn program() -> Result<BpfProgram, BackendError> {
     let target: TargetArch = ARCH.try_into()?;
-    let mut rules = BTreeMap::new();
-    for call in DENIED {
-        rules.insert(*call, Vec::new());
-    }
+    let calls = denied().into_iter();
+    let mut rules: BTreeMap<_, _> = calls.map(|(_, call)| (call, Vec::new())).collect();
     rules.insert(libc::SYS_socket, sockets()?);
     if target == TargetArch::x86_64 {
-        let second: Vec<_> = rules
-            .iter()
-            .map(|(call, rule)| (call | X32_BIT, rule.clone()))
-            .collect();
-        rules.extend(second);
-        rules.extend(X32_OWN.iter().map(|call| (call | X32_BIT, Vec::new())));
+        rules.insert(libc::SYS_socket | X32_BIT, sockets()?);
     }
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     SeccompFilter::new(rules, SeccompAction::Allow, denied, target)?.try_into()
