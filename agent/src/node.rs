@@ -33,7 +33,7 @@ use crate::{
     supervisor::{Facts, Quiet, Supervisor, TokenRefused, Upgrade},
     token::TokenError,
     view,
-    work::{Admission, Work},
+    work::{Admission, Paces, Work},
 };
 
 /// Why a node cannot begin.
@@ -141,6 +141,7 @@ impl Node {
             figures: figures.clone(),
             gateways,
             admission: Admission::default(),
+            paces: Paces::default(),
         };
         let stacks = add_stacks(&mut work, &state);
         let facts = Facts {

@@ -17,12 +17,14 @@ pub mod address;
 pub mod docker;
 mod limits;
 mod place;
+mod rate;
 mod read;
 
 use address::Special;
 pub use docker::{Access, DockerRules};
-pub use limits::Limits;
+pub use limits::{Limits, SharedRate};
 use place::{Entry, Place};
+pub use rate::Rate;
 pub use wire::rule::Rule;
 
 /// What the vendor may do.
@@ -105,7 +107,7 @@ impl Policy {
         &self.docker
     }
 
-    /// How many streams there may be.
+    /// How many streams there may be, and how fast.
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -157,10 +159,8 @@ impl Policy {
         gateways: &[IpAddr],
     ) -> Result<(), AddressDenied> {
         let address = address.to_canonical();
-        let has_it = self.rules_of(port).any(|rule| match &rule.place {
-            Place::Network(network) => network.contains(&address),
-            Place::Name(name) => name == host,
-        });
+        let mut rules = self.rules_of(port);
+        let has_it = rules.any(|rule| rule.place.has(host, address));
         if !has_it {
             return Err(AddressDenied::NoRule);
         }

@@ -22,10 +22,13 @@ use wire::{close::ResetCode, target::Target};
 mod account;
 mod admission;
 mod judged;
+mod pace;
 
 use account::{Asked, Outcome};
 pub use admission::Admission;
 use judged::{Observer, Rules};
+use pace::Paced;
+pub use pace::Paces;
 
 use crate::{
     audit::{Audit, Entry, Event},
@@ -65,6 +68,8 @@ pub struct Work {
     pub gateways: Gateways,
     /// How many streams there are.
     pub admission: Admission,
+    /// How fast they may be.
+    pub paces: Paces,
 }
 
 /// Why a target was not reached.
@@ -108,8 +113,8 @@ impl Work {
 
     async fn stream(self, incoming: IncomingStream) {
         let (open, started) = (Asked::of(&incoming.open), self.world.clock.now());
-        let limits = *self.policy.borrow().policy.limits();
-        let _place = match self.admission.enter(&limits, started) {
+        let policy = self.policy.borrow().policy.clone();
+        let _place = match self.admission.enter(policy.limits(), started) {
             Ok(place) => place,
             Err(limit) => {
                 let refusal = Refusal {
@@ -120,7 +125,7 @@ impl Work {
                 return self.refuse(incoming, open, refusal).await;
             }
         };
-        let allowed = self.policy.borrow().policy.judge(&incoming.open.target);
+        let allowed = policy.judge(&incoming.open.target);
         if let (Target::Stacks, Verdict::Docker, Some(stacks)) =
             (&incoming.open.target, allowed, self.stacks.clone())
         {
@@ -158,10 +163,12 @@ impl Work {
             principal: open.principal.clone(),
             request_id: open.request_id.clone(),
         };
+        let paced = self.paced(&target, None);
         let (recv, send) = incoming.accept().into_split();
+        let stream = tokio::io::join(paced.inward(recv), paced.outward(send));
         let outcome = tokio::select! {
             biased;
-            served = stacks.serve(tokio::io::join(recv, send), caller) => Outcome::Served(served),
+            served = stacks.serve(stream, caller) => Outcome::Served(served),
             () = revoked(&mut self.policy, &target, None, &gateways) => Outcome::Revoked,
         };
         let lasted = self
@@ -201,6 +208,16 @@ impl Work {
         }
     }
 
+    fn paced(&self, target: &Target, remote: Option<SocketAddr>) -> Paced {
+        Paced {
+            paces: self.paces.clone(),
+            policy: self.policy.clone(),
+            clock: Arc::clone(&self.world.clock),
+            target: target.clone(),
+            address: remote.map(|remote| remote.ip()),
+        }
+    }
+
     async fn carry(
         mut self,
         incoming: IncomingStream,
@@ -214,24 +231,12 @@ impl Work {
         } = reached;
         let target = incoming.open.target.clone();
         self.log(open.clone(), Event::Opened { address }).await;
-        let is_judged =
-            target == Target::Docker && self.policy.borrow().policy.docker().judges_requests();
-        let outcome = match (is_judged, socket) {
-            (false, socket) => {
-                let splice = tunnel::splice_target(incoming.accept(), socket);
-                tokio::select! {
-                    biased;
-                    spliced = splice => Outcome::Spliced(spliced),
-                    // Dropping the other branch resets the stream and closes the socket.
-                    () = revoked(&mut self.policy, &target, remote, &self.gateways) => {
-                        Outcome::Revoked
-                    }
-                }
-            }
-            (true, TargetSocket::Tcp(tcp)) => self.judge(incoming, tcp, &open).await,
-            (true, TargetSocket::Unix(unix)) => self.judge(incoming, unix, &open).await,
-            (true, TargetSocket::Simulated(simulated)) => {
-                self.judge(incoming, simulated, &open).await
+        // Which kind of a socket it is, is asked once and not for every read.
+        let outcome = match socket {
+            TargetSocket::Tcp(tcp) => self.join(incoming, (tcp, remote), &open).await,
+            TargetSocket::Unix(unix) => self.join(incoming, (unix, remote), &open).await,
+            TargetSocket::Simulated(simulated) => {
+                self.join(incoming, (simulated, remote), &open).await
             }
         };
         self.figures.carried(&target, outcome.spliced());
@@ -241,11 +246,33 @@ impl Work {
         self.log(open, outcome.into_event(duration_ms)).await;
     }
 
+    /// Joins a stream and the socket to its target.
+    async fn join<IO: SpliceIo>(
+        &mut self,
+        incoming: IncomingStream,
+        (socket, remote): (IO, Option<SocketAddr>),
+        open: &Asked,
+    ) -> Outcome {
+        let target = incoming.open.target.clone();
+        let paced = self.paced(&target, remote);
+        if target == Target::Docker && self.policy.borrow().policy.docker().judges_requests() {
+            return self.judge(incoming, (socket, paced), open).await;
+        }
+        tokio::select! {
+            biased;
+            spliced = tunnel::splice(incoming.accept(), paced.socket(socket)) => {
+                Outcome::Spliced(spliced)
+            }
+            // Dropping the other branch resets the stream and closes the socket.
+            () = revoked(&mut self.policy, &target, remote, &self.gateways) => Outcome::Revoked,
+        }
+    }
+
     /// Carries a stream to the Engine whose requests are judged, and records what was.
     async fn judge<IO: SpliceIo>(
         &self,
         incoming: IncomingStream,
-        engine: IO,
+        (engine, paced): (IO, Paced),
         open: &Asked,
     ) -> Outcome {
         let rules = Rules {
@@ -253,7 +280,8 @@ impl Work {
             path: self.policy_path.clone(),
         };
         let (judged, observer) = judged::judge(engine, rules);
-        let mut splice = std::pin::pin!(tunnel::splice(incoming.accept(), judged));
+        let splice = tunnel::splice(incoming.accept(), paced.socket(judged));
+        let mut splice = std::pin::pin!(splice);
         let mut policy = self.policy.clone();
         let outcome = loop {
             tokio::select! {

@@ -44,5 +44,5 @@ pub use session::{
     Closed, IncomingStream, Occupancy, OpenError, OpenRequest, RecvStream, SendStream, Session,
     SessionStats, Stream, StreamReset,
 };
-pub use splice::{SpliceError, SpliceIo, Spliced, splice, splice_target};
+pub use splice::{SpliceError, SpliceIo, Spliced, splice};
 pub use world::World;

@@ -32,10 +32,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use wire::{close::ResetCode, limits::DATA_BYTES_MAX, session::StreamReset};
 
-use crate::{
-    session::{RecvStream, SendStream, Stream},
-    world::TargetSocket,
-};
+use crate::session::{RecvStream, SendStream, Stream};
 
 mod read;
 mod simulated;
@@ -146,16 +143,6 @@ where
 
 /// How soon a vanished client is noticed.
 const GONE_POLL: Duration = Duration::from_millis(100);
-
-/// [`splice`], whatever kind the socket is of. Which one it is, is asked once and not
-/// for every read.
-pub async fn splice_target(stream: Stream, socket: TargetSocket) -> Spliced {
-    match socket {
-        TargetSocket::Tcp(tcp) => splice(stream, tcp).await,
-        TargetSocket::Unix(unix) => splice(stream, unix).await,
-        TargetSocket::Simulated(simulated) => splice(stream, simulated).await,
-    }
-}
 
 /// Copies both ways until both are done. See the module.
 pub async fn splice<IO: SpliceIo>(stream: Stream, io: IO) -> Spliced {

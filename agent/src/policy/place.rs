@@ -18,6 +18,16 @@ pub(super) enum Place {
     Network(IpNet),
 }
 
+impl Place {
+    /// Whether it is where `host` was reached at `address`.
+    pub(super) fn has(&self, host: &str, address: IpAddr) -> bool {
+        match self {
+            Self::Network(network) => network.contains(&address.to_canonical()),
+            Self::Name(name) => name == host,
+        }
+    }
+}
+
 impl Entry {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let expected = "expected HOST:PORT or NETWORK:PORT-RANGE, such as `db.internal:5432`, `10.0.0.0/8:8000-8100` or `[2001:db8::/32]:443`";

@@ -8,8 +8,9 @@ use toml::{
 };
 
 use super::{
-    Access, DockerRules, Entry, Limits, Policy, PolicyError,
+    Access, DockerRules, Entry, Limits, Policy, PolicyError, Rate,
     docker::{self, BindMount},
+    limits::Limited,
     place::parse_ports,
 };
 use crate::strict_toml::{Document, Mistake, alternatives, kind};
@@ -22,7 +23,12 @@ type Value<'a> = Spanned<DeValue<'a>>;
 
 const TABLES: [&str; 3] = ["docker", "limits", "targets"];
 const TARGETS: [&str; 2] = ["docker", "tcp"];
-const LIMITS: [&str; 2] = ["streams", "streams_per_minute"];
+const LIMITS: [&str; 4] = [
+    "bytes_per_second",
+    "streams",
+    "streams_per_minute",
+    "target_bytes_per_second",
+];
 /// What `read-only` knows of `[docker]`: anything else would allow a change.
 const READ_ONLY: [&str; 2] = ["exec", "files"];
 const DOCKER: [&str; 14] = [
@@ -158,6 +164,8 @@ impl<'d, 't> Reader<'d, 't> {
                 "streams_per_minute" => {
                     limits.streams_per_minute = self.count("streams_per_minute", value);
                 }
+                "bytes_per_second" => limits.bytes_per_second = self.rate(value),
+                "target_bytes_per_second" => limits.target_bytes_per_second = self.rates(value),
                 unknown => {
                     let expected = alternatives(&LIMITS);
                     let problem = format!("unknown key `limits.{unknown}`: expected {expected}");
@@ -267,6 +275,48 @@ impl<'d, 't> Reader<'d, 't> {
             self.wrong(value, format!("`{key}` must be a whole number from 1"));
         }
         number
+    }
+
+    fn rate(&mut self, value: &Value<'_>) -> Option<Rate> {
+        let read = match value.get_ref() {
+            DeValue::String(text) => Rate::parse(text),
+            DeValue::Integer(number) => Rate::parse(number.as_str()),
+            other => Err(format!(
+                "expected bytes a second, such as \"10MiB\", not {}",
+                kind(other)
+            )),
+        };
+        read.map_err(|problem| self.wrong(value, problem)).ok()
+    }
+
+    fn rates(&mut self, value: &'d Value<'t>) -> Vec<(Limited, Rate)> {
+        let entries = match value.get_ref() {
+            DeValue::Table(entries) if entries.len() <= ENTRIES_MAX => entries,
+            other => {
+                let problem = format!(
+                    "`target_bytes_per_second` must be a table of at most {ENTRIES_MAX} targets \
+                     with their rates, such as {{ docker = \"10MiB\" }}, not {}",
+                    kind(other)
+                );
+                self.wrong(value, problem);
+                return Vec::new();
+            }
+        };
+        // In the order of the file, so that it is the later one that is named.
+        let mut entries: Vec<_> = entries.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let mut rates: Vec<(Limited, Rate)> = Vec::new();
+        for (name, value) in entries {
+            let limited = match Limited::parse(name.get_ref()) {
+                Ok(limited) if rates.iter().any(|(other, _)| *other == limited) => Err(format!(
+                    "`{limited}` has a rate already, in another spelling"
+                )),
+                read => read,
+            };
+            let limited = limited.map_err(|problem| self.wrong(name, problem)).ok();
+            rates.extend(limited.zip(self.rate(value)));
+        }
+        rates
     }
 
     fn list<T>(

@@ -153,7 +153,9 @@ fn the_example_policy_is_valid() {
             "docker.registries = [\"docker.io/library\", \"registry.example.com\"]",
             "docker.ports = [\"8080\", \"9000-9100\"]",
             "limits.streams = 200",
-            "limits.streams_per_minute = 1200"
+            "limits.streams_per_minute = 1200",
+            "limits.bytes_per_second = \"50MiB\"",
+            "limits.target_bytes_per_second.\"db.internal:5432\" = \"2MiB\""
         ]
     );
 }
@@ -202,7 +204,8 @@ fn what_leads_to_the_host_must_be_named_however_wide_a_rule_is() {
 #[test]
 fn every_key_of_docker_has_its_mistakes_named() {
     let text = "[docker]\naccess = \"limited\"\nexec = 1\nbind_mounts = [\"srv\"]\ncapabilities = \"ALL\"\n\
-        host_namespaces = [\"mount\"]\nports = [\"0\"]\nfoo = 1\n[limits]\nstreams = 0\nfoo = 2\n";
+        host_namespaces = [\"mount\"]\nports = [\"0\"]\nfoo = 1\n[limits]\nstreams = 0\nfoo = 2\n\
+        bytes_per_second = true\ntarget_bytes_per_second = { redis = \"1MiB\", docker = \"fast\" }\n";
 
     let error = Policy::parse(text).unwrap_err().to_string();
 
@@ -215,6 +218,9 @@ fn every_key_of_docker_has_its_mistakes_named() {
         "line 8: unknown key `docker.foo`",
         "line 10: `streams` must be a whole number from 1",
         "line 11: unknown key `limits.foo`",
+        "line 12: expected bytes a second, such as \"10MiB\", not a boolean",
+        "line 13: `redis` has no port",
+        "line 13: `fast` is no number of bytes a second",
     ] {
         assert!(error.contains(part), "{part:?} is missing in {error}");
     }
@@ -253,11 +259,24 @@ fn a_policy_reads_back_from_its_rules() {
         bind_mounts = [\"/a\", \"/b/**:ro\"]\ncapabilities = [\"ALL\"]\n\
         host_namespaces = [\"network\", \"pid\"]\ndevices = [\"/dev/kvm\", \"gpu\"]\n\
         registries = [\"docker.io\"]\nlog_drivers = [\"syslog\"]\nports = [\"1-2\", \"3\"]\n\
-        [limits]\nstreams = 1\nstreams_per_minute = 2\n";
+        [limits]\nstreams = 1\nstreams_per_minute = 2\nbytes_per_second = 2048\n\
+        target_bytes_per_second = { stacks = \"3KiB\", \"[2001:db8::/32]:1-2\" = \"1GiB\" }\n";
     let policy = Policy::parse(text).unwrap();
 
     // Dotted keys are the same tables.
     assert_eq!(Policy::parse(&policy.rules().join("\n")).unwrap(), policy);
+}
+
+#[test]
+fn one_target_in_two_spellings_has_one_rate() {
+    let text = "[limits.target_bytes_per_second]\n'a.b:1' = '1MiB'\n'A.B:1-1' = '2MiB'\n";
+
+    let error = Policy::parse(text).unwrap_err().to_string();
+
+    assert_eq!(
+        error,
+        "line 3: `a.b:1` has a rate already, in another spelling"
+    );
 }
 
 proptest! {

@@ -77,33 +77,30 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::policy::Policy;
 
     #[test]
     fn a_place_is_free_again_once_its_stream_has_ended() {
         let (admission, now) = (Admission::default(), tokio::time::Instant::now().into_std());
-        let limits = Limits {
-            streams: Some(1),
-            streams_per_minute: None,
-        };
+        let policy = Policy::parse("[limits]\nstreams = 1\n").unwrap();
+        let limits = policy.limits();
 
-        let place = admission.enter(&limits, now).unwrap();
-        let refused = admission.enter(&limits, now).unwrap_err();
+        let place = admission.enter(limits, now).unwrap();
+        let refused = admission.enter(limits, now).unwrap_err();
         drop(place);
 
         assert_eq!(refused, "limits.streams = 1");
-        assert!(admission.enter(&limits, now).is_ok());
+        assert!(admission.enter(limits, now).is_ok());
     }
 
     #[test]
     fn a_minutes_streams_may_come_at_once_and_then_evenly() {
         let (admission, now) = (Admission::default(), tokio::time::Instant::now().into_std());
-        let limits = Limits {
-            streams: None,
-            streams_per_minute: Some(60),
-        };
+        let policy = Policy::parse("[limits]\nstreams_per_minute = 60\n").unwrap();
+        let limits = policy.limits();
         let enter = |seconds| {
             admission
-                .enter(&limits, now + Duration::from_secs(seconds))
+                .enter(limits, now + Duration::from_secs(seconds))
                 .is_ok()
         };
 

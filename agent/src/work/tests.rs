@@ -71,6 +71,7 @@ fn bench(policy: &str, answers: &[(&'static str, &[&[&str]])]) -> Bench {
         policy_path: "/policy.toml".into(),
         gateways: Gateways::Fixed(Vec::new()),
         admission: Admission::default(),
+        paces: Paces::default(),
     };
     Bench {
         work,
