@@ -166,6 +166,7 @@ impl Figures {
                 failed: counts.failed,
                 timed_out: counts.timed_out,
                 proxied: counts.proxied,
+                intercepted: counts.intercepted,
             })
         };
         control::Message::AgentFigures(AgentFigures {

@@ -137,6 +137,7 @@ struct Site {
     agent: World,
     proxy: Option<ProxyUse>,
     prefer: Option<Preference>,
+    tally: DialTally,
     welcomed: mpsc::Receiver<Session>,
 }
 
@@ -153,6 +154,7 @@ impl Site {
             agent,
             proxy: None,
             prefer: None,
+            tally: DialTally::default(),
             welcomed,
         }
     }
@@ -186,7 +188,7 @@ impl Site {
             key: KeyPair::from_seed(&Secret::from_bytes([2; 32])),
             start_counter: 1,
         };
-        let shared = (&DialTally::default(), turn);
+        let shared = (&self.tally, turn);
         dial_counting(&self.agent, &options, &credential, shared).await
     }
 

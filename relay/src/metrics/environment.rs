@@ -180,7 +180,7 @@ const FAMILIES: [Family; 17] = [
         "agent_dials_total",
         "counter",
         "Attempts of the agent to reach its relay, by transport and result: let in directly, or \
-         through a proxy.",
+         through a proxy; `intercepted` where somebody ends TLS on the way, and may not.",
         |row, out| {
             if let Some(figures) = &row.figures {
                 dials(out, Transport::Quic, figures.quic_dials.as_ref());
@@ -221,10 +221,14 @@ fn streams(out: &mut Samples<'_>, target: &str, figures: Option<&StreamFigures>)
 fn dials(out: &mut Samples<'_>, transport: Transport, figures: Option<&DialFigures>) {
     let figures = figures.copied().unwrap_or_default();
     for (result, count) in [
-        ("failed", figures.failed),
+        // An agent may lie, and no count is below nothing.
+        (
+            "failed",
+            figures.failed.saturating_sub(figures.intercepted),
+        ),
+        ("intercepted", figures.intercepted),
         ("refused", figures.refused),
         ("timed_out", figures.timed_out),
-        // An agent may lie, and no count is below nothing.
         ("welcomed", figures.welcomed.saturating_sub(figures.proxied)),
         ("welcomed_by_proxy", figures.proxied),
     ] {
@@ -376,6 +380,11 @@ mod tests {
                     denied: 4,
                     ..StreamFigures::default()
                 }),
+                ws_dials: Some(DialFigures {
+                    failed: 5,
+                    intercepted: 2,
+                    ..DialFigures::default()
+                }),
                 ..AgentFigures::default()
             }),
             ..row("berlin")
@@ -398,6 +407,8 @@ mod tests {
                 ",target=\"tcp\",result=\"denied\"",
                 "4",
             ),
+            ("agent_dials_total", ",transport=\"ws\",result=\"failed\"", "3"),
+            ("agent_dials_total", ",transport=\"ws\",result=\"intercepted\"", "2"),
         ] {
             let line = format!("{PREFIX}{family}{{{of}{labels}}} {value}");
             assert!(text.lines().any(|shown| shown == line), "{line}");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wire::transport::Transport;
 
 use super::{
-    error::{Cause, DialError},
+    error::{Cause, DialError, intercepted},
     way::Way,
 };
 
@@ -19,6 +19,7 @@ struct Counts {
     proxied: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
+    intercepted: AtomicU64,
     timed_out: AtomicU64,
 }
 
@@ -33,6 +34,8 @@ pub struct DialCounts {
     pub refused: u64,
     /// No session came about.
     pub failed: u64,
+    /// Of those, the ones at which somebody was found who ends TLS on the way, and may not.
+    pub intercepted: u64,
     /// Nothing answered in time.
     pub timed_out: u64,
 }
@@ -73,6 +76,12 @@ impl DialTally {
             | Cause::SessionOver => &counts.failed,
         };
         count.fetch_add(1, Ordering::Relaxed);
+        let is_intercepted =
+            matches!(error.cause(), Cause::Interceptor(_)) || intercepted(error.cause());
+        let is_intercepted = u64::from(is_intercepted);
+        counts
+            .intercepted
+            .fetch_add(is_intercepted, Ordering::Relaxed);
     }
 
     /// The counts of one transport.
@@ -84,6 +93,7 @@ impl DialTally {
             proxied: read(&counts.proxied),
             refused: read(&counts.refused),
             failed: read(&counts.failed),
+            intercepted: read(&counts.intercepted),
             timed_out: read(&counts.timed_out),
         }
     }

@@ -423,6 +423,9 @@ fn whoever_intercepts_tls_is_refused_by_name() {
         let refused = site.dial(AUTO).await.unwrap_err();
 
         assert_eq!(refused.kind(), "intercepted", "{refused}");
+        let counts = [Transport::Ws, Transport::Ws443].map(|over| site.tally.counts(over));
+        let found = counts.map(|counts| (counts.failed, counts.intercepted));
+        assert_eq!(found, [(1, 1), (1, 1)]);
         let advice = refused.advice();
         assert!(
             advice.contains("CN=Example Corp Web Gateway CA"),
