@@ -1,9 +1,10 @@
 //! Hijacked connections: attach, exec, half-closes, terminals, and Ctrl-C.
 
-use std::{fs, process::Stdio};
+use std::fs;
 
 use rustix::process::Signal;
 use tests::{Process, SOON, eventually};
+use tokio::io::AsyncWriteExt;
 
 use crate::site::Site;
 
@@ -48,30 +49,17 @@ async fn exec_with_a_terminal_behaves_as_one() {
         return;
     };
     let name = site.runs("sleep 600");
-    let data_dir = site.relay.data_dir().display().to_string();
-    let relay = tests::binary("sternline-relay").display().to_string();
     // Answers only on a terminal, of the size that `stty` has set at this end.
     let inside = "test -t 0 && test -t 1 && until stty size 2>&1 | grep 33; do sleep 0.1; done && \
         read word && echo got $word";
-    let typed = format!(
-        "stty rows 33 cols 77; {relay} docker acme --data-dir {data_dir} -- exec -it {name} sh -c '{inside}'"
-    );
+    let exec = ["exec", "-it", &name, "sh", "-c", inside];
+    let mut terminal = site.docker_on_a_terminal(&exec, "terminal");
 
-    let mut command = tokio::process::Command::new("script");
-    command.args(["--quiet", "--return", "--command", &typed, "/dev/null"]);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    let mut child = command.spawn().expect("script is part of every Debian");
-    let mut keyboard = child.stdin.take().expect("it is piped");
-    tokio::io::AsyncWriteExt::write_all(&mut keyboard, b"hello\n")
-        .await
-        .expect("a keyboard");
-    let output = tokio::time::timeout(SOON * 2, child.wait_with_output()).await;
+    let mut keyboard = terminal.keyboard();
+    keyboard.write_all(b"hello\n").await.expect("a keyboard");
+    terminal.ended(SOON * 2).await;
 
-    let output = output.expect("the terminal hangs").expect("script ends");
-    let shown = String::from_utf8_lossy(&output.stdout);
+    let shown = terminal.log();
     assert!(
         shown.contains("33 77"),
         "not the size of this terminal: {shown}"

@@ -1,6 +1,7 @@
 //! What the Docker CLI does while the line is cut under it: it goes on.
 
 use tests::{Cable, SOON, eventually};
+use tokio::io::AsyncWriteExt;
 
 use crate::{bulk::write_noise, site::Site};
 
@@ -46,6 +47,47 @@ async fn a_followed_log_loses_and_repeats_no_line_over_quic() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_followed_log_loses_and_repeats_no_line_over_websocket() {
     a_followed_log_has_every_line_over("ws").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_while_the_line_is_cut_arrives_once_and_in_order() {
+    let Some((mut site, cable)) = Site::through_cable("ws").await else {
+        return;
+    };
+    let name = site.runs("sleep 600");
+    let inside = "echo ready; while read word; do echo got $word; done; echo done";
+    let exec = ["exec", "-it", &name, "sh", "-c", inside];
+    let mut terminal = site.docker_on_a_terminal(&exec, "terminal");
+    let mut keyboard = terminal.keyboard();
+    terminal.says("ready", SOON).await;
+
+    let mut typed = Vec::new();
+    for number in 0..3 {
+        cable.cut();
+        for part in ["at-once", "later"] {
+            let word = format!("{part}-{number}");
+            let line = format!("{word}\n");
+            keyboard
+                .write_all(line.as_bytes())
+                .await
+                .expect("a keyboard");
+            typed.push(word);
+            site.relay.shows("acme", "reconnecting", SOON * 2).await;
+        }
+        cable.heal();
+        let last = format!("got {}", typed[typed.len() - 1]);
+        terminal.says(&last, SOON * 2).await;
+    }
+    // Ctrl-D, on a line of its own, is the end.
+    keyboard.write_all(b"\x04").await.expect("a keyboard");
+
+    let status = terminal.ended(SOON).await;
+    let shown = terminal.log();
+    assert!(status.success(), "{status}: {shown}");
+    let lines = shown.lines().map(str::trim_end);
+    let got: Vec<&str> = lines.filter_map(|line| line.strip_prefix("got ")).collect();
+    assert_eq!(got, typed, "{shown}");
+    assert!(shown.trim_end().ends_with("done"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! A relay and an agent with this machine's engine behind it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Stdio,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -98,6 +99,29 @@ impl Site {
     /// Starts the Docker CLI through the relay.
     pub(crate) fn docker_stays(&self, arguments: &[&str], log: &str) -> Process {
         self.relay.docker_stays(NAME, arguments, log)
+    }
+
+    /// Starts the Docker CLI through the relay on a terminal of its own, of 33 lines and 77
+    /// columns. No argument may need quotes but the last, which is in single ones.
+    pub(crate) fn docker_on_a_terminal(&self, arguments: &[&str], log: &str) -> Process {
+        let (relay, data_dir) = (tests::binary("sternline-relay"), self.relay.data_dir());
+        let (last, others) = arguments.split_last().expect("a command of docker's");
+        let typed = format!(
+            "stty rows 33 cols 77; {} docker {NAME} --data-dir {} -- {} '{last}'",
+            relay.display(),
+            data_dir.display(),
+            others.join(" ")
+        );
+        let script = ["--quiet", "--return", "--command", &typed, "/dev/null"];
+        // Part of every Debian.
+        Process::start_with(
+            Path::new("script"),
+            &script,
+            &self.scratch(log),
+            |command| {
+                command.stdin(Stdio::piped());
+            },
+        )
     }
 
     /// A path that lives as long as the site.

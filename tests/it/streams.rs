@@ -1,7 +1,7 @@
 //! Streams to TCP services: every byte, both ways, half-closes included, and nothing
 //! that the customer's policy does not name.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::{Agent, AgentSetup, Relay, SOON, Service, eventually, exchange};
 use tokio::{
@@ -133,13 +133,45 @@ async fn a_service_that_is_not_there_is_named_and_ends_the_stream_at_once() {
     let gone = Service::echo().await.address;
     let relay = Relay::start().await;
     let _agent = Agent::start(AgentSetup::with_token(relay.add("acme").await).allowing(gone));
-    relay.shows("acme", "online", SOON).await;
+    let before = relay.shows("acme", "online", SOON).await;
     let (forward, port) = relay.forward("acme", &format!("tcp:{gone}")).await;
 
     let received = tokio::time::timeout(SOON, exchange(port, b"hello")).await;
 
     assert!(received.expect("it hangs").unwrap_or_default().is_empty());
     forward.says("refused", SOON).await;
+    // The stream alone: the session stays, and nobody comes back to it.
+    let after = relay.environment("acme").await;
+    assert_eq!(after["session"]["epoch"], before["session"]["epoch"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_waits_where_the_policy_limits_bytes_and_loses_none() {
+    let echo = Service::echo().await;
+    let relay = Relay::start().await;
+    let policy = format!(
+        "[targets]\ndocker = false\ntcp = [\"{}\"]\n[limits]\nbytes_per_second = \"400KiB\"\n",
+        echo.address
+    );
+    let setup = AgentSetup::with_token(relay.add("acme").await);
+    let _agent = Agent::start_with_policy(setup, &policy);
+    relay.shows("acme", "online", SOON).await;
+    let target = format!("tcp:{}", echo.address);
+    let (_forward, port) = relay.forward("acme", &target).await;
+    let sent = pattern(600 * 1024);
+    let began = Instant::now();
+
+    let received = exchange(port, &sent).await.expect("the service answers");
+
+    // A quarter of a second's bytes come at once, and the rest at 400 KiB a second.
+    let took = began.elapsed();
+    assert!(received == sent, "other bytes came back");
+    assert!(took >= Duration::from_millis(1_200), "{took:?}");
+    let shown = relay.operator(&["env", "show", "acme"]).await.success();
+    assert!(
+        shown.contains("limits.bytes_per_second = \"400KiB\""),
+        "{shown}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

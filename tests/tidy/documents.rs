@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::sources::{self, none, read};
+use crate::sources::{self, none, read, root};
 
 #[test]
 fn every_document_a_reader_expects_is_there() {
@@ -24,6 +24,33 @@ fn every_document_a_reader_expects_is_there() {
         "relay/openapi.json",
     ] {
         assert!(read(path).lines().count() > 15, "{path} is nearly empty");
+    }
+}
+
+#[test]
+fn the_scenarios_and_tests_that_stand_against_failures_of_others_are_there() {
+    let (document, code) = (read("docs/rivals.md"), sources::rust());
+    let rows = document
+        .lines()
+        .filter(|line| line.contains(" #") || line.contains(" PR "));
+    let shown: Vec<&str> = rows.filter_map(|row| row.split(" | ").nth(1)).collect();
+    let is_there = |name: &&str| {
+        let test = format!("fn {}", name.trim_end_matches('…'));
+        root().join(name).is_dir()
+            || root().join(format!("{name}.rs")).is_file()
+            || root()
+                .join(format!("netsim/scenarios/{name}.toml"))
+                .is_file()
+            || code.iter().any(|file| file.text.contains(&test))
+    };
+
+    assert_eq!(shown.len(), 12, "{shown:?}");
+    for words in shown {
+        // `Upgrade` and the like are of the first column.
+        let names: Vec<&str> = words.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "nothing shows it: {words}");
+        let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }
 

@@ -222,10 +222,7 @@ fn dials(out: &mut Samples<'_>, transport: Transport, figures: Option<&DialFigur
     let figures = figures.copied().unwrap_or_default();
     for (result, count) in [
         // An agent may lie, and no count is below nothing.
-        (
-            "failed",
-            figures.failed.saturating_sub(figures.intercepted),
-        ),
+        ("failed", figures.failed.saturating_sub(figures.intercepted)),
         ("intercepted", figures.intercepted),
         ("refused", figures.refused),
         ("timed_out", figures.timed_out),
@@ -407,8 +404,16 @@ mod tests {
                 ",target=\"tcp\",result=\"denied\"",
                 "4",
             ),
-            ("agent_dials_total", ",transport=\"ws\",result=\"failed\"", "3"),
-            ("agent_dials_total", ",transport=\"ws\",result=\"intercepted\"", "2"),
+            (
+                "agent_dials_total",
+                ",transport=\"ws\",result=\"failed\"",
+                "3",
+            ),
+            (
+                "agent_dials_total",
+                ",transport=\"ws\",result=\"intercepted\"",
+                "2",
+            ),
         ] {
             let line = format!("{PREFIX}{family}{{{of}{labels}}} {value}");
             assert!(text.lines().any(|shown| shown == line), "{line}");

@@ -38,7 +38,10 @@ fn blocked_udp_costs_a_head_start_at_first_and_nothing_once_it_is_known() {
                 assert_eq!(known.transport(), Transport::Ws);
                 let cost = first.saturating_sub(second);
                 let (least, most) = (Duration::from_millis(290), Duration::from_millis(301));
-                assert!((least..most).contains(&cost), "{delay}: {first:?} {second:?}");
+                assert!(
+                    (least..most).contains(&cost),
+                    "{delay}: {first:?} {second:?}"
+                );
             },
         );
     }
