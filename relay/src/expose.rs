@@ -32,6 +32,7 @@ pub struct Exposures {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     open: Mutex<BTreeMap<ExposureId, CancellationToken>>,
+    accepting: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -43,8 +44,14 @@ impl Exposures {
             registry,
             metrics,
             open: Mutex::default(),
+            accepting: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// Takes no further connections; those that came in go on.
+    pub fn stop_accepting(&self) {
+        self.accepting.cancel();
     }
 
     /// Closes every port, and waits until what came in has ended.
@@ -77,6 +84,7 @@ struct Port {
     world: World,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    accepting: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -88,6 +96,7 @@ impl Port {
             let accepted = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
+                () = self.accepting.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
             let tcp = match accepted {
@@ -184,6 +193,7 @@ impl Exposer for Exposures {
             world: self.world.clone(),
             registry: Arc::clone(&self.registry),
             metrics: Arc::clone(&self.metrics),
+            accepting: self.accepting.clone(),
             stop,
             tasks: self.tasks.clone(),
         });

@@ -495,6 +495,10 @@ impl Drain for Registry {
             .sum()
     }
 
+    fn operators(&self) -> usize {
+        self.live().operators.len()
+    }
+
     fn close_all(&self, code: CloseCode, reason: &str) {
         for session in self.sessions() {
             session.close(code, reason);

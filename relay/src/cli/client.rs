@@ -33,8 +33,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// For how long a command waits for a relay that does not listen: one that restarts does
-/// again within it, and a person still waits.
-pub const OUTAGE_WAIT: Duration = Duration::from_secs(10);
+/// again within it, though it waits for streams to finish (`drain.timeout`, 20 s unless it is
+/// set), and a person who is told so still waits.
+pub const OUTAGE_WAIT: Duration = Duration::from_secs(30);
 /// Between two tries of it.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 

@@ -6,13 +6,16 @@
 //! Connected ──────▶ Connecting(cause) ──────────────────▶ Refused(failure)
 //!     ▲───────────────────┘ dialled
 //! ```
+//!
+//! A session of a relay that is to restart counts as lost once the relay has said so: its
+//! streams go on to their end, and new ones wait for the next session.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{
     sync::watch,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -42,6 +45,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const SESSION_WAIT_MIN: Duration = Duration::from_secs(2);
 /// How long the end of the program waits for the close frame to leave.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// How often a session that is to end is looked at, whether streams are left. Whoever was
+/// given it a moment before has opened a stream by the first time.
+const LOOK: Duration = Duration::from_millis(50);
 /// Operators are few, and a share of the relay's admission is theirs: they need
 /// not spread over the window that it advertises to agents.
 const RECONNECT_WINDOW: Duration = Duration::ZERO;
@@ -108,6 +114,7 @@ impl Operator {
             notes,
             stop: stop.clone(),
             backoff: Backoff::new(),
+            leaving: JoinSet::new(),
         };
         let keeper = tokio::spawn(keeper.run(session));
         Ok(Self {
@@ -317,15 +324,26 @@ struct Keeper {
     notes: Notes,
     stop: CancellationToken,
     backoff: Backoff,
+    /// Sessions that take no new streams.
+    leaving: JoinSet<()>,
 }
 
 impl Keeper {
     async fn run(mut self, first: Session) {
+        self.keep(first).await;
+        while self.leaving.join_next().await.is_some() {}
+    }
+
+    async fn keep(&mut self, first: Session) {
         let mut session = first;
         loop {
             self.backoff.on_connected(self.link.world.clock.now());
-            let closed = tokio::select! {
-                closed = session.closed() => closed,
+            let (cause, retry) = tokio::select! {
+                closed = session.closed() => (cause_of(&closed), closed.code.retry()),
+                _ = session.goaway_received() => {
+                    self.leaving.spawn(leave(session.clone(), self.stop.clone()));
+                    ("the relay is about to restart".to_owned(), Retry::Backoff)
+                }
                 () = self.stop.cancelled() => {
                     session.close(CloseCode::Shutdown, "the operator's command ends");
                     session.closed().await;
@@ -335,9 +353,9 @@ impl Keeper {
             let stats = session.stats();
             let heard = stats.last_heard > stats.opened_at;
             self.backoff.on_lost(self.link.world.clock.now(), heard);
-            let cause = self.lost(&closed);
+            self.tell_lost(&cause);
             self.publish.send_replace(State::Connecting { cause });
-            match self.redial(closed.code.retry()).await {
+            match self.redial(retry).await {
                 Some(next) => session = next,
                 None => return,
             }
@@ -346,23 +364,16 @@ impl Keeper {
         }
     }
 
-    /// Tells whoever wants to know that the session has ended, and gives the cause.
-    fn lost(&self, closed: &Closed) -> String {
-        let cause = match (closed.code, closed.reason.as_str()) {
-            // The reason is the TLS library's or the kernel's, and says no more.
-            (CloseCode::ConnectionLost, _) => "the connection broke".to_owned(),
-            (code, "") => code.to_string(),
-            (code, reason) => format!("{code}: {}", human::printable(reason)),
-        };
+    /// Tells whoever wants to know that the session is over.
+    fn tell_lost(&self, cause: &str) {
         self.note(&format!(
             "the session with the relay was lost ({cause}); dialling again"
         ));
         let loss = Loss {
-            cause: cause.clone(),
+            cause: cause.to_owned(),
             at: Instant::now(),
         };
         self.publish_loss.send_replace(Some(loss));
-        cause
     }
 
     /// Dials until a session is there; `None` when told to stop or refused for good.
@@ -406,4 +417,33 @@ impl Keeper {
             Notes::Kept => {}
         }
     }
+}
+
+/// Why a session has ended.
+fn cause_of(closed: &Closed) -> String {
+    match (closed.code, closed.reason.as_str()) {
+        // The reason is the TLS library's or the kernel's, and says no more.
+        (CloseCode::ConnectionLost, _) => "the connection broke".to_owned(),
+        (code, "") => code.to_string(),
+        (code, reason) => format!("{code}: {}", human::printable(reason)),
+    }
+}
+
+/// Has a session end once its streams have, or the command does.
+async fn leave(session: Session, stop: CancellationToken) {
+    let finished = async {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if session.stats().streams_open == 0 {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = finished => {}
+        _ = session.closed() => return,
+    }
+    session.close(CloseCode::Shutdown, "the operator goes as it was told to");
+    session.closed().await;
 }

@@ -72,6 +72,9 @@ pub trait Drain: Send + Sync {
     /// Streams open in all sessions.
     fn streams_open(&self) -> usize;
 
+    /// Operators who have a session.
+    fn operators(&self) -> usize;
+
     /// Ends every session.
     fn close_all(&self, code: CloseCode, reason: &str);
 }

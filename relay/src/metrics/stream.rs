@@ -137,6 +137,14 @@ impl Metrics {
         StreamGuard { open }
     }
 
+    /// Streams that the relay has open for itself, for stacks: nobody else waits for them.
+    pub fn own_streams_open(&self) -> usize {
+        let own = self.stream.opened.iter();
+        let own = own.filter(|opened| opened.origin == Origin::Relay);
+        let open = own.map(|opened| usize::try_from(opened.open.get()).unwrap_or(0));
+        open.sum()
+    }
+
     /// The agent has answered to an operator's stream.
     pub fn stream_answered(&self, kind: &'static str, is_accepted: bool, after: Duration) {
         let result = if is_accepted { "accepted" } else { "refused" };

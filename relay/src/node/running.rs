@@ -24,6 +24,10 @@ use crate::{
 /// How often a drain looks whether streams are left.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long a drain waits for operators to go once no stream is open: one that has not heard
+/// yet that it is to go may open another, and one of an earlier release stays.
+const LEAVE: Duration = Duration::from_secs(2);
+
 /// How long sessions may take to tell their peers that they end, and requests of the
 /// API to be answered: two of [`wire::limits::CLOSE_TIMEOUT`].
 pub const FAREWELL: Duration = Duration::from_secs(4);
@@ -192,19 +196,20 @@ impl Running {
         let registry = Arc::clone(&self.node.registry);
         let sessions: &dyn Drain = &*registry;
         let started = Instant::now();
-        let streams_open = sessions.streams_open();
+        let streams_open = self.streams_open();
         info!(streams_open, timeout = ?options.timeout, "relay drains");
         self.accepting.cancel();
+        self.node.exposures.stop_accepting();
         // A fleet that is too large for the window as configured needs a longer one.
         let window = options.reconnect_window.max(registry.reconnect_window());
         sessions.goaway_all(window, options.timeout);
         let won = tokio::select! {
             biased;
             () = hurried() => "somebody is in a hurry",
-            () = streams_finished(sessions) => "every stream finished",
+            () = self.everybody_done() => "every stream finished",
             () = tokio::time::sleep(options.timeout) => "the deadline passed",
         };
-        let streams_left = sessions.streams_open();
+        let streams_left = self.streams_open();
         sessions.close_all(CloseCode::Shutdown, "the relay stops");
         let farewell = tokio::time::timeout(FAREWELL, self.finish());
         tokio::select! {
@@ -216,6 +221,31 @@ impl Running {
         }
         info!(won, streams_left, took = ?started.elapsed(), "relay stopped");
         streams_left
+    }
+
+    /// Streams that somebody waits for. What the relay asks of agents for itself, it asks
+    /// again when it is back.
+    fn streams_open(&self) -> usize {
+        let sessions: &dyn Drain = &*self.node.registry;
+        let own = self.node.metrics.own_streams_open();
+        sessions.streams_open().saturating_sub(own)
+    }
+
+    /// Waits until nobody's stream is open any more, and operators have gone.
+    async fn everybody_done(&self) {
+        let sessions: &dyn Drain = &*self.node.registry;
+        let mut idle_since = None;
+        loop {
+            if self.streams_open() > 0 {
+                idle_since = None;
+            } else {
+                let since: Instant = *idle_since.get_or_insert_with(Instant::now);
+                if sessions.operators() == 0 || since.elapsed() >= LEAVE {
+                    return;
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Waits until every task has ended, those that serve peers first.
@@ -235,11 +265,5 @@ impl Drop for Running {
         self.accepting.cancel();
         self.node.exposures.close_all();
         self.node.sessions.sever();
-    }
-}
-
-async fn streams_finished(sessions: &dyn Drain) {
-    while sessions.streams_open() > 0 {
-        tokio::time::sleep(LOOK).await;
     }
 }
