@@ -6,7 +6,7 @@
 //! time for one. Where there is none, or no permit, newcomers are turned away at once,
 //! before any cryptography, and counted; over TCP they are told when to come back.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use ::probe::protocol::{ALPN, Door as Through, Stage};
 use axum::Router;
@@ -16,7 +16,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -37,6 +37,10 @@ use crate::{
     tunnel_path::{self, ForOperators, RemoteAddr, TlsExporter},
     upgrade::{self, accept_tls, under_deadline},
 };
+
+/// How long a connection to HTTPS that has asked for nothing yet may take to, once the relay
+/// stops.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Serves WebSockets on the tunnel's TCP port until told to stop. Sessions that are
 /// open then stay open.
@@ -290,7 +294,10 @@ impl Door {
         } = self;
         let (counted, ends) = (Arc::clone(&sessions), stop.clone());
         let router = TowerToHyperService::new(router);
+        let asked = Arc::new(Notify::new());
+        let first = Arc::clone(&asked);
         let service = service_fn(move |mut request: Request<Incoming>| {
+            asked.notify_one();
             let (sessions, router) = (Arc::clone(&sessions), router.clone());
             let (acceptor, stop) = (acceptor.clone(), ends.clone());
             let footprint = footprint.clone();
@@ -321,8 +328,16 @@ impl Door {
             biased;
             result = connection.as_mut() => result,
             () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                // The request of who came just before is still under way, and is not to be lost.
+                let asked = tokio::time::timeout(FIRST_REQUEST, first.notified());
+                tokio::select! {
+                    biased;
+                    result = connection.as_mut() => result,
+                    _ = asked => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
             }
         };
         if let Err(error) = result {

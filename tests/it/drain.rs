@@ -143,4 +143,6 @@ async fn a_planned_restart_is_a_pause_for_operators_and_never_an_error() {
     eprintln!("the restart took {restart:?}, and operators paused for {pauses:?}");
     let longest = pauses.into_iter().max().unwrap_or_default();
     assert!(longest <= restart + SPREAD + BUSY, "{longest:?}");
+    // Before what they use goes.
+    operators.shutdown().await;
 }
