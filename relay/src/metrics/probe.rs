@@ -53,18 +53,26 @@ pub enum ProbeOutcome {
     Answered,
     /// The address, or all together, have had their share.
     Limited,
+    /// So many came to the relay that its witness may have forgotten some, and says nothing.
+    Forgotten,
     /// It could not be answered: it asks for nothing, shows no valid token, or there is no
     /// program.
     Refused,
 }
 
 impl ProbeOutcome {
-    const ALL: [Self; 3] = [Self::Answered, Self::Limited, Self::Refused];
+    const ALL: [Self; 4] = [
+        Self::Answered,
+        Self::Limited,
+        Self::Forgotten,
+        Self::Refused,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Limited => "limited",
+            Self::Forgotten => "forgotten",
             Self::Refused => "refused",
         }
     }
@@ -81,7 +89,8 @@ impl ProbeSeries {
         let requests = declare.counters(
             "probe_requests_total",
             "What was asked of the probe, by kind and outcome: `answered`, `limited` because \
-             the address or all together had their share, or `refused`.",
+             the address or all together had their share, `forgotten` because the witness may \
+             have forgotten arrivals, or `refused`.",
             &["kind", "outcome"],
         )?;
         for kind in ProbeKind::ALL {

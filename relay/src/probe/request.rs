@@ -77,7 +77,7 @@ impl Probe {
         }
         let Some(witness) = self.witness(from) else {
             self.metrics
-                .probe_asked(ProbeKind::Witness, ProbeOutcome::Limited);
+                .probe_asked(ProbeKind::Witness, ProbeOutcome::Forgotten);
             let text = "so many come to this relay that it may have forgotten some of your \
                         arrivals: what it did not see proves nothing now\n";
             return refusal(StatusCode::SERVICE_UNAVAILABLE, text);
