@@ -1,5 +1,5 @@
 //! Man pages and shell completions, from the description of a command line. A module of
-//! both programs.
+//! each of the programs.
 
 use std::{
     io::{self, Write},

@@ -101,6 +101,10 @@ fn a_package_needs_no_library_and_owns_what_it_installs() {
         ] {
             assert!(extracted.path().join(&part).exists(), "{file}: {part}");
         }
+        let probe = extracted
+            .path()
+            .join("usr/share/man/man1/sternline-probe.1.gz");
+        assert_eq!(probe.exists(), package == "sternline-relay", "{file}");
         for conffile in conffiles.lines() {
             assert!(conffile.starts_with("/etc/"), "{conffile}");
         }

@@ -23,6 +23,9 @@ fn completed(program: &str, words: &[&str]) -> String {
     says(Command::new("bash").args(["-c", &line]))
 }
 
+/// Programs with a manual.
+const DOCUMENTED: [&str; 3] = [PROGRAMS[0], PROGRAMS[1], "sternline-probe"];
+
 #[test]
 fn bash_completes_commands_and_their_options() {
     if !has("bash", "bash") {
@@ -38,11 +41,12 @@ fn bash_completes_commands_and_their_options() {
         completed("sternline-agent", &["run", "--tok"]).trim(),
         "--token --token-file"
     );
+    assert_eq!(completed("sternline-probe", &["ver"]).trim(), "verify");
 }
 
 #[test]
 fn every_shell_has_completions() {
-    for program in PROGRAMS {
+    for program in DOCUMENTED {
         for (shell, begins) in [("zsh", "#compdef"), ("fish", "#"), ("bash", "_")] {
             let text = says(Command::new(binary(program)).args(["completions", shell]));
 
@@ -58,7 +62,7 @@ fn every_command_has_a_man_page_that_renders_without_a_warning() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for program in PROGRAMS {
+    for program in DOCUMENTED {
         says(Command::new(binary(program)).arg("man").arg(folder.path()));
     }
 
@@ -83,6 +87,8 @@ fn every_command_has_a_man_page_that_renders_without_a_warning() {
 
     for name in [
         "sternline-agent-run.1",
+        "sternline-probe-verify.1",
+        "sternline-probe.1",
         "sternline-relay-env-add.1",
         "sternline-relay.1",
     ] {

@@ -10,7 +10,7 @@
 //! | 2 | [`verdict`]: what it comes to |
 //! | 3 | [`rules`], [`measure`]: what to change; everything that is tried |
 //! | 4 | [`judge`], [`render`], [`verify`]: a report, purely; its forms; rules as a test |
-//! | 5 | [`cli`]: the commands |
+//! | 5 | [`cli`]: the commands; [`manual`] |
 
 pub mod protocol;
 
@@ -26,3 +26,5 @@ pub mod render;
 pub mod verify;
 
 pub mod cli;
+#[path = "../../../packaging/manual.rs"]
+pub mod manual;
