@@ -39,6 +39,10 @@ pub enum Command {
     #[command(after_help = PLAN_HELP)]
     Plan(Box<PlanArgs>),
     /// Try the network between this host and the relay, with the agent's own settings.
+    ///
+    /// Each address of the relay has a report of its own, and one is enough for the agent: the
+    /// exit code is that of a degraded network where it comes online by one address, and
+    /// something is wrong with another.
     #[command(after_help = probe::cli::EXIT_CODES_HELP)]
     Check(Box<CheckArgs>),
     /// Print the completions of a shell.

@@ -122,7 +122,8 @@ pub struct RunArguments {
     /// No proxy, whatever the environment says
     #[arg(long)]
     pub no_proxy: bool,
-    /// CAs in PEM that vouch beside the system's
+    /// CAs in PEM that vouch beside the system's: for a proxy, a registry, and for whoever ends
+    /// TLS on the way, as an agent lets them that has the file as its interception_ca
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Connections that are silent for a while: up to 45 s (quick) or 605 s (full) [default:
@@ -161,7 +162,7 @@ pub struct Output {
     /// Write an HTML page to attach to a ticket
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
-    /// Without this network's addresses and names
+    /// Without this network's addresses and its proxies' names, each in its place by a number
     #[arg(long)]
     pub redact: bool,
 }
@@ -240,7 +241,7 @@ pub fn run(arguments: &ProbeArguments) -> ExitCode {
 
 fn probe(arguments: &RunArguments) -> ExitCode {
     match settle::plan(arguments, &std::env::vars_os().collect::<Vec<_>>()) {
-        Ok(plan) => of_plan(&plan, &arguments.output, arguments.token.as_deref()),
+        Ok(plan) => of_plans(&[plan], &arguments.output, arguments.token.as_deref()),
         Err(error) => {
             anstream::eprintln!("error: {error}");
             ExitCode::from(error.exit_code())
@@ -248,17 +249,21 @@ fn probe(arguments: &RunArguments) -> ExitCode {
     }
 }
 
-/// Runs a plan, and shows what came of it. With a token, the report is left at the relay.
-pub fn of_plan(plan: &Plan, output: &Output, token: Option<&str>) -> ExitCode {
-    let progress = show::progress(&plan.target);
-    let report = match measured(plan, &progress, token) {
-        Ok(report) => report,
-        Err(error) => {
-            anstream::eprintln!("error: this program cannot start: {error}");
-            return ExitCode::from(EXIT_SOFTWARE);
+/// Runs plans, one after the other, and shows what came of all: the addresses of one relay, of
+/// which an agent needs one. With a token, each report is left at the relay.
+pub fn of_plans(plans: &[Plan], output: &Output, token: Option<&str>) -> ExitCode {
+    let mut reports = Vec::new();
+    for plan in plans {
+        let progress = show::progress(&plan.target);
+        match measured(plan, &progress, token) {
+            Ok(report) => reports.push(report),
+            Err(error) => {
+                anstream::eprintln!("error: this program cannot start: {error}");
+                return ExitCode::from(EXIT_SOFTWARE);
+            }
         }
-    };
-    show::report(report, output)
+    }
+    show::reports(reports, output)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -9,6 +9,7 @@ mod finding;
 mod notes;
 mod proxy;
 mod quic;
+mod rate;
 mod scene;
 mod secured;
 mod unreached;
@@ -124,7 +125,7 @@ fn why_not(scene: Scene<'_>, flow: Flow) -> Finding {
     };
     match ended {
         Ended::Proven => Finding::open(Confidence::Medium),
-        Ended::WrongProof => secured::intercepted(attempt, Confidence::High),
+        Ended::WrongProof => secured::between(attempt),
         Ended::WrongRelay => wrong_relay(attempt),
         Ended::Failed(Stage::Resolve, fault) => {
             Finding::cannot_tell(format!("names: {}", fault.says))

@@ -66,6 +66,8 @@ pub struct Plan {
     pub proxy: Option<ProxyUse>,
     /// Vouch for a proxy over TLS, and are shown certificates to.
     pub roots: Arc<RootCertStore>,
+    /// Vouch for whoever an agent here is told may intercept TLS; `None`: nobody may.
+    pub interceptors: Option<Arc<RootCertStore>>,
     /// How much.
     pub depth: Depth,
     /// Silences of the idle ladder.
@@ -83,7 +85,7 @@ pub(crate) struct Run {
     target: Target,
     pin: Option<PublicKey>,
     roots: Arc<RootCertStore>,
-    judge: tls::Judge,
+    judges: tls::Judges,
     world: World,
     started: Instant,
 }
@@ -94,7 +96,7 @@ impl Run {
             target: plan.target.clone(),
             pin: plan.pin,
             roots: Arc::clone(&plan.roots),
-            judge: tls::judge(&plan.roots),
+            judges: tls::Judges::of(&plan.roots, plan.interceptors.as_ref()),
             world: World::real(),
             started: Instant::now(),
         }
@@ -106,7 +108,7 @@ impl Run {
             target: Target::default(),
             pin: None,
             roots: Arc::new(RootCertStore::empty()),
-            judge: None,
+            judges: tls::Judges::default(),
             world: World::real(),
             started: Instant::now(),
         }
@@ -189,6 +191,7 @@ fn whats(plan: &Plan, addresses: &[IpAddr], flow: Flow, goal: Goal) -> Vec<What>
         to,
         proxy,
         goal,
+        is_hurried: false,
     };
     let proxied = proxy_of(plan, flow).map(|proxy| what(None, Some(proxy.clone())));
     let direct = addresses.iter();
@@ -262,9 +265,7 @@ async fn deeper(run: &Run, plan: &Plan, seen: &mut Observations, progress: &Prog
             }
         }
         if plan.depth == Depth::Full {
-            for what in &channels {
-                rates.extend(ladder::rates(run, what).await);
-            }
+            rates = ladder::rates(run, &channels).await;
             let tcp = channels.iter().find(|what| what.flow == Flow::Websocket);
             if let Some(to) = tcp.and_then(|what| what.to) {
                 parallel = Some(ladder::parallel(to).await);

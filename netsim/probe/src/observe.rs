@@ -1,11 +1,15 @@
 //! What was seen, before anybody judges it: every attempt with its stages, and every test that
 //! changes one thing. Pure, and JSON as it is.
 
+mod ladder;
+
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{Echo, Witness};
+
+pub use ladder::{IdleRung, ParallelTest, RateTest, SizeRung};
 
 /// What a relay needs of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -237,6 +241,9 @@ pub struct Chain {
     pub not_vouched: Option<String>,
     /// Whether the leaf names the host that was asked for.
     pub names_host: bool,
+    /// Whether a CA vouches for it that an agent here is told may intercept.
+    #[serde(default)]
+    pub may_intercept: bool,
 }
 
 /// The relay's proof of its identity, over the very connection.
@@ -468,62 +475,6 @@ pub struct WitnessSeen {
     pub from: Option<SocketAddr>,
     /// Its word.
     pub witness: Witness,
-}
-
-/// A rung of the idle ladder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdleRung {
-    /// On which flow.
-    pub flow: Flow,
-    /// How long nothing was sent, in milliseconds.
-    pub idle_ms: u64,
-    /// Who spoke first after it: the relay, or this end.
-    pub is_relay_first: bool,
-    /// `None`: the connection was alive. Timed out: silent; reset: told.
-    pub fault: Option<Fault>,
-}
-
-/// Many connections at once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParallelTest {
-    /// To whom.
-    pub to: SocketAddr,
-    /// Wanted at once.
-    pub wanted: u16,
-    /// How many came about.
-    pub opened: u16,
-    /// How the others failed, mostly.
-    pub fault: Option<Fault>,
-}
-
-/// How much went through, bounded in time and in bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RateTest {
-    /// On which flow.
-    pub flow: Flow,
-    /// From the relay.
-    pub is_down: bool,
-    /// Bytes that went through.
-    pub bytes: u64,
-    /// In so many microseconds.
-    pub micros: u64,
-    /// A round trip without load.
-    pub idle_rtt: Micros,
-    /// The slowest round trip under load.
-    pub loaded_rtt: Option<Micros>,
-}
-
-/// One size of the ladder, there and back over a connection that is open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SizeRung {
-    /// On which flow.
-    pub flow: Flow,
-    /// Bytes of the message.
-    pub bytes: u32,
-    /// From the relay, or to it.
-    pub is_down: bool,
-    /// `None`: it came.
-    pub fault: Option<Fault>,
 }
 
 /// A host that holds images.

@@ -91,6 +91,20 @@ impl Verdict {
             Self::Blocked
         }
     }
+
+    /// Of several addresses of a relay, of which an agent needs one.
+    pub fn of_any(reports: &[Report]) -> Self {
+        let any = |wanted: Self| reports.iter().any(|one| one.verdict == wanted);
+        if reports.iter().all(|one| one.verdict == Self::Open) {
+            Self::Open
+        } else if any(Self::Open) || any(Self::Degraded) {
+            Self::Degraded
+        } else if any(Self::CannotTell) {
+            Self::CannotTell
+        } else {
+            Self::Blocked
+        }
+    }
 }
 
 /// How sure a verdict is.
@@ -326,6 +340,34 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Everything that was seen.
     pub observations: Observations,
+}
+
+/// Of the JSON of several reports.
+pub const REPORTS_KIND: &str = "sternline-probe reports";
+
+/// A relay with several addresses, each with a report of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reports {
+    /// [`REPORTS_KIND`].
+    pub kind: String,
+    /// [`REPORT_VERSION`].
+    pub version: u32,
+    /// Of all: [`Verdict::of_any`].
+    pub verdict: Verdict,
+    /// One an address, in the order in which an agent has them.
+    pub reports: Vec<Report>,
+}
+
+impl Reports {
+    /// Of reports in the order of the addresses.
+    pub fn of(reports: Vec<Report>) -> Self {
+        Self {
+            kind: REPORTS_KIND.to_owned(),
+            version: REPORT_VERSION,
+            verdict: Verdict::of_any(&reports),
+            reports,
+        }
+    }
 }
 
 /// A host that holds images.

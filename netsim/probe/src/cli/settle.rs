@@ -114,6 +114,7 @@ pub(super) fn plan(
         addresses: (!arguments.address.is_empty()).then(|| arguments.address.clone()),
         proxy: proxy(arguments.proxy.as_deref(), arguments.no_proxy, environment)?,
         roots: Arc::new(roots(arguments.ca.as_deref())?),
+        interceptors: own_roots(arguments.ca.as_deref())?.map(Arc::new),
         depth,
         rungs: rungs_of(arguments, depth)?,
         registry: arguments.registry.clone(),
@@ -193,19 +194,24 @@ pub(super) fn proxy(
 /// The system's CAs, and those of a file.
 pub(super) fn roots(ca: Option<&Path>) -> Result<RootCertStore, Misuse> {
     let mut roots = tls::system_roots();
-    if let Some(path) = ca {
+    roots.extend(own_roots(ca)?.into_iter().flat_map(|own| own.roots));
+    Ok(roots)
+}
+
+/// The CAs of a file alone.
+fn own_roots(ca: Option<&Path>) -> Result<Option<RootCertStore>, Misuse> {
+    let read_from = |path: &Path| {
         let read = fs::read(path).map_err(|source| Misuse::Read {
             path: path.to_owned(),
             source,
         })?;
         let bundle = tls::roots_of_pem(&read[..read.len().min(BUNDLE_BYTES_MAX)]);
-        let bundle = bundle.map_err(|problem| Misuse::Bundle {
+        bundle.map_err(|problem| Misuse::Bundle {
             path: path.to_owned(),
             problem,
-        })?;
-        roots.extend(bundle.roots);
-    }
-    Ok(roots)
+        })
+    };
+    ca.map(read_from).transpose()
 }
 
 /// The silences that were asked for, or those of a depth.

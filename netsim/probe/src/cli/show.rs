@@ -15,7 +15,7 @@ use crate::{
     observe::{Flow, Target},
     render::{diff, html, junit, redact, text},
     rules,
-    verdict::{Code, REPORT_VERSION, Report},
+    verdict::{Code, REPORT_VERSION, Report, Reports, Verdict},
 };
 
 /// Lines that overwrite each other on a terminal; elsewhere one line at the start.
@@ -29,33 +29,38 @@ pub(super) fn progress(target: &Target) -> Progress {
     })
 }
 
-/// Shows a report, and gives the program's exit code.
-pub(super) fn report(report: Report, output: &Output) -> ExitCode {
+/// Shows reports, one an address of the relay, and gives the program's exit code.
+pub(super) fn reports(reports: Vec<Report>, output: &Output) -> ExitCode {
     if io::stderr().is_terminal() {
         anstream::eprint!("\r\x1b[2K");
     }
-    let report = match output.redact {
-        true => match redact::redacted(&report) {
-            Ok(report) => report,
-            Err(error) => return unwritten(&error.to_string()),
-        },
-        false => report,
+    let reports: Result<Vec<Report>, _> = match output.redact {
+        true => reports.iter().map(redact::redacted).collect(),
+        false => Ok(reports),
+    };
+    let reports = match reports {
+        Ok(reports) => reports,
+        Err(error) => return unwritten(&error.to_string()),
     };
     if let Some(path) = &output.report
-        && let Err(error) = fs::write(path, html::page(&report))
+        && let Err(error) = fs::write(path, html::page(&reports))
     {
         return unwritten(&format!("{}: {error}", path.display()));
     }
-    let shown = match (output.json, output.junit) {
-        (true, _) => serde_json::to_string_pretty(&report).map(|json| format!("{json}\n")),
-        (_, true) => Ok(junit::junit(&report)),
-        _ => Ok(text::text(&report)),
+    let verdict = Verdict::of_any(&reports);
+    let shown = match (output.json, output.junit, reports.as_slice()) {
+        (true, _, [one]) => serde_json::to_string_pretty(one).map(|json| format!("{json}\n")),
+        (true, _, _) => {
+            serde_json::to_string_pretty(&Reports::of(reports)).map(|json| format!("{json}\n"))
+        }
+        (_, true, _) => Ok(junit::junit(&reports)),
+        _ => Ok(text::text(&reports)),
     };
     let written = shown
         .map_err(io::Error::other)
         .and_then(|text| print(&text));
     match written {
-        Ok(()) => ExitCode::from(report.verdict.exit_code()),
+        Ok(()) => ExitCode::from(verdict.exit_code()),
         Err(error) => unwritten(&error.to_string()),
     }
 }

@@ -1,6 +1,6 @@
 //! What works, and will bite.
 
-use super::{finding::Finding, scene::Scene};
+use super::{finding::Finding, rate, scene::Scene};
 use crate::{
     observe::{Fault, FaultKind, Flow, IdleRung, Micros, Stage},
     verdict::{Cause, Code},
@@ -11,9 +11,6 @@ const CLOCK_SECONDS: i64 = 60;
 
 /// A name that takes longer is told of.
 const SLOW_NAME: Micros = 2_000_000;
-
-/// Slower is told of: 256 kbit/s.
-const SLOW_BYTES_PER_SECOND: u64 = 32 * 1024;
 
 /// Adds all caveats of a flow that works.
 pub(super) fn add(scene: Scene<'_>, flow: Flow, finding: &mut Finding) {
@@ -27,7 +24,7 @@ pub(super) fn add(scene: Scene<'_>, flow: Flow, finding: &mut Finding) {
         idle(scene, flow),
         sizes(scene, flow),
         ports(scene, flow),
-        rate(scene, flow),
+        rate::caveat(scene, flow),
         now_and_then(scene, flow),
     ];
     for caveat in caveats.into_iter().flatten() {
@@ -186,8 +183,10 @@ fn ports(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
         .as_ref()
         .filter(|_| flow == Flow::Websocket)?;
     let missing = test.wanted.saturating_sub(test.opened);
-    // One or two of many may be lost.
-    (missing > test.wanted / 10).then(|| {
+    // Who has no more ports turns the last ones away; a line that loses much, one here and one
+    // there. One or two of many may be lost anywhere.
+    let is_in_order = 4 * test.opened_first >= 3 * test.opened;
+    (missing > test.wanted / 10 && is_in_order).then(|| {
         let (opened, wanted) = (test.opened, test.wanted);
         Cause::new(
             Code::PortExhaustion,
@@ -195,36 +194,6 @@ fn ports(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
                 "of {wanted} connections at once {opened} came about: an address translation on \
                  the way has no more ports"
             ),
-        )
-    })
-}
-
-fn rate(scene: Scene<'_>, flow: Flow) -> Option<Cause> {
-    let rates = scene.seen.rates.iter().filter(|test| test.flow == flow);
-    let per_second =
-        |test: &crate::observe::RateTest| test.bytes.saturating_mul(1_000_000) / test.micros.max(1);
-    let slowest = rates.min_by_key(|test| per_second(test))?;
-    let speed = per_second(slowest);
-    let others = scene.seen.rates.iter();
-    let others = others.filter(|test| test.flow != flow && test.is_down == slowest.is_down);
-    let fastest = others.map(per_second).max().unwrap_or_default();
-    let is_policed = flow == Flow::Quic && fastest > 8 * speed && speed < 512 * 1024;
-    let way = match slowest.is_down {
-        true => "from the relay",
-        false => "to the relay",
-    };
-    let kilobits = speed.max(125) * 8 / 1_000;
-    if is_policed {
-        let says = format!(
-            "UDP is policed: about {kilobits} kbit/s {way}, where TCP gets {} kbit/s",
-            fastest * 8 / 1_000
-        );
-        return Some(Cause::new(Code::Rate, says));
-    }
-    (speed < SLOW_BYTES_PER_SECOND).then(|| {
-        Cause::new(
-            Code::Rate,
-            format!("only {kilobits} kbit/s go through {way}"),
         )
     })
 }

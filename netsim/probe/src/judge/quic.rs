@@ -17,6 +17,10 @@ const HANDSHAKE_PACKET_BYTES: u32 = 1_200 + 28;
 pub(super) fn handshake(scene: Scene<'_>, attempt: &Attempt, fault: &Fault) -> Finding {
     let tests: Vec<&UdpTest> = scene.seen.udp.iter().collect();
     let port = scene.seen.target.tunnel_port;
+    if fault.kind == FaultKind::Busy {
+        let says = "the relay is there, and takes no connection over QUIC now";
+        return Finding::blocked(Confidence::High, Cause::new(Code::Relay, says));
+    }
     let to_address = |one: &&&UdpTest| attempt.address.is_none_or(|to| one.to.ip() == to);
     let own: Vec<&&UdpTest> = tests.iter().filter(to_address).collect();
     let mut faults = own.iter().filter_map(|one| one.fault.as_ref());
@@ -40,6 +44,9 @@ pub(super) fn handshake(scene: Scene<'_>, attempt: &Attempt, fault: &Fault) -> F
     let mtu = mtu.filter_map(|flow| scene.mtu(flow)).min();
     if let Some(bytes) = mtu.filter(|bytes| *bytes < HANDSHAKE_PACKET_BYTES) {
         return secured::mtu(bytes);
+    }
+    if scene.is_busy(attempt.address) {
+        return secured::beside_a_busy_door(scene, attempt, fault);
     }
     match own.iter().any(|one| one.answered_after.is_some()) {
         true => beyond_a_bare_answer(scene, attempt, fault),

@@ -217,6 +217,15 @@ impl<'a> Scene<'a> {
         Some(here.collect())
     }
 
+    /// Whether the relay at an address has said at one of its doors that it has no time.
+    pub(super) fn is_busy(self, address: Option<IpAddr>) -> bool {
+        let mut attempts = self.seen.attempts.iter();
+        attempts.any(|one| {
+            let is_told = |(_, fault): (Stage, &Fault)| fault.kind == FaultKind::Busy;
+            one.address == address && one.failure().is_some_and(is_told)
+        })
+    }
+
     /// The relay sent somebody away, for want of room.
     pub(super) fn is_sent_away(self, flow: Flow) -> bool {
         let arrivals = self.arrivals(flow).unwrap_or_default();

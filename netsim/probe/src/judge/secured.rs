@@ -20,8 +20,30 @@ pub(super) fn tls(scene: Scene<'_>, attempt: &Attempt, fault: &Fault) -> Finding
             Finding::blocked(Confidence::High, Cause::new(Code::Relay, says))
         }
         FaultKind::NotTls => not_tls(scene, attempt, fault),
+        _ if scene.is_busy(attempt.address) => beside_a_busy_door(scene, attempt, fault),
         _ if Scene::is_cut(fault) || fault.kind == FaultKind::Alert => cut(scene, attempt, fault),
         _ => Finding::cannot_tell(format!("TLS fails: {}", fault.says)),
+    }
+}
+
+/// A relay that has no time turns everybody away, and some come in by luck: what differs between
+/// attempts then says nothing about anybody between.
+pub(super) fn beside_a_busy_door(scene: Scene<'_>, attempt: &Attempt, fault: &Fault) -> Finding {
+    let flow = attempt.flow;
+    let (port, protocol) = (scene.seen.target.port(flow), flow.protocol());
+    match fault.kind {
+        FaultKind::Reset | FaultKind::Ended | FaultKind::Refused => {
+            let says = format!(
+                "{port}/{protocol} is closed at once, and at another door the relay says that it \
+                 has no time now"
+            );
+            Finding::blocked(Confidence::Medium, Cause::new(Code::Relay, says))
+        }
+        _ => Finding::cannot_tell(format!(
+            "{port}/{protocol} leads to nothing ({}), and the relay says at another door that it \
+             has no time now: try again when it has",
+            fault.says
+        )),
     }
 }
 
@@ -232,6 +254,26 @@ fn rewritten(scene: Scene<'_>, attempt: &Attempt) -> Option<Finding> {
     cause.issuer = issuer(attempt);
     cause.status = answer.map(|answer| answer.status);
     Some(Finding::blocked(Confidence::High, cause))
+}
+
+/// Somebody ends the TLS, and passes the relay's word on.
+pub(super) fn between(attempt: &Attempt) -> Finding {
+    let mut found = intercepted(attempt, Confidence::High);
+    let is_allowed = attempt.chain.as_ref().is_some_and(|one| one.may_intercept);
+    let is_the_relays = attempt.proof.as_ref().map(|proof| proof.is_pinned) != Some(Some(false));
+    if !is_allowed || !is_the_relays {
+        return found;
+    }
+    // The agent goes on inside a TLS of its own; what it needs for that has come through.
+    let mut open = Finding::open(Confidence::Medium);
+    for mut cause in found.causes.drain(..) {
+        cause.says.push_str(
+            "; the CA that was given vouches for it, and with that one as its interception_ca \
+             the agent goes on inside a TLS of its own",
+        );
+        open.add_caveat(cause);
+    }
+    open
 }
 
 /// Somebody ends the TLS.

@@ -152,6 +152,16 @@ fn refused(scene: Scene<'_>, attempt: &Attempt, address: IpAddr, port: u16) -> F
     if let Some(finding) = by_icmp(scene, (address, port), who) {
         return finding;
     }
+    // Ours or those of another host of this network: the relay takes what reaches it.
+    let arrivals = scene.arrivals(attempt.flow);
+    if arrivals.as_ref().is_some_and(|list| !list.is_empty()) {
+        let says = format!(
+            "a firewall refuses {port}/tcp in the relay's place: meanwhile the relay has taken \
+             connections there from this network's own address"
+        );
+        let cause = Cause::new(Code::FirewallReject, says);
+        return Finding::blocked(Confidence::Medium, cause);
+    }
     if scene.serves_tunnel() && scene.is_refused(Flow::Websocket) {
         let says = format!(
             "a firewall refuses {port}/tcp in the relay's place: the relay serves its tunnel's \
@@ -175,7 +185,12 @@ fn refused(scene: Scene<'_>, attempt: &Attempt, address: IpAddr, port: u16) -> F
         }
         _ => Finding::cannot_tell(format!(
             "{port}/tcp of {address} is refused, by the relay's host or by a firewall before it: \
-             neither hops nor times tell them apart"
+             neither hops nor times tell them apart{}",
+            match arrivals {
+                // It sees none where its own kernel refuses, either.
+                Some(_) => ", nor does it that the relay saw none of it",
+                None => "",
+            }
         )),
     }
 }

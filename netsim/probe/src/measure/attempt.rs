@@ -26,6 +26,8 @@ use crate::{
 
 /// How long a connection may take: first packets are sent after 0, 1 and 3 s.
 pub(super) const TCP_WITHIN: Duration = Duration::from_millis(3_500);
+/// The same of a repetition where all is silent: first packets are sent after 0 and 1 s.
+pub(super) const HURRIED_WITHIN: Duration = Duration::from_millis(2_000);
 /// How long each stage above may take.
 pub(super) const STAGE_WITHIN: Duration = Duration::from_millis(4_000);
 /// A name that nobody filters, for a ClientHello that differs in nothing else.
@@ -43,6 +45,18 @@ pub(super) struct What {
     pub(super) to: Option<SocketAddr>,
     pub(super) proxy: Option<Proxy>,
     pub(super) goal: Goal,
+    /// Nothing has come back from anywhere so far: it is asked again, and not waited for as long.
+    pub(super) is_hurried: bool,
+}
+
+impl What {
+    /// How long a connection may take.
+    const fn tcp_within(&self) -> Duration {
+        match self.is_hurried {
+            true => HURRIED_WITHIN,
+            false => TCP_WITHIN,
+        }
+    }
 }
 
 /// What it is for.
@@ -133,7 +147,7 @@ pub(super) async fn connect(trying: &mut Trying<'_>, what: &What) -> Option<BoxI
     let changed = tcp::Changed { mss, hops: None };
     let Some(proxy) = &what.proxy else {
         let to = what.to?;
-        let connecting = tcp::connect(to, changed, TCP_WITHIN);
+        let connecting = tcp::connect(to, changed, what.tcp_within());
         let stream = trying
             .stage((Stage::Tcp, TCP_WITHIN * 2), connecting)
             .await?;
@@ -217,7 +231,7 @@ pub(super) async fn secure(
     let shown = tls::Shown::default();
     let handshaking = async {
         let name: ServerName<'static> = tls::name(host)?;
-        let config = tls::client((alpn, shares), &run.judge, &shown)?;
+        let config = tls::client((alpn, shares), &run.judges, &shown)?;
         let (io, first) = tls::Listening::over(io);
         let connector = TlsConnector::from(Arc::new(config));
         let done = connector.connect(name, io).await;

@@ -77,7 +77,7 @@ impl Channel {
         let to = what.to.ok_or_else(nowhere)?;
         let other = |error: &dyn std::fmt::Display| Fault::new(FaultKind::Other, error.to_string());
         let shown = tls::Shown::default();
-        let config = tls::client((ALPN, KeyShares::Hybrid), &run.judge, &shown)?;
+        let config = tls::client((ALPN, KeyShares::Hybrid), &run.judges, &shown)?;
         let crypto = QuicClientConfig::try_from(Arc::new(config)).map_err(|error| other(&error))?;
         let mut transport = TransportConfig::default();
         // Silence is what is measured: nothing of ours may break it, or end it.
@@ -186,5 +186,6 @@ pub(super) fn to(
         to,
         proxy: proxy.cloned(),
         goal: Goal::Tls,
+        is_hurried: false,
     }
 }

@@ -10,21 +10,28 @@ use super::{
     attempt::{self, Goal, What},
     channel, one, own, place, proxy_of, sort, udp,
 };
-use crate::observe::{Attempt, FaultKind, Flow, Observations, Stage, Variation, WitnessSeen};
+use crate::observe::{
+    Attempt, Fault, FaultKind, Flow, Observations, Stage, UdpTest, Variation, WitnessSeen,
+};
 
 /// The largest segments that are tried, of packets of 576 to 1 500 bytes.
 const SEGMENTS: [u16; 8] = [536, 900, 1_100, 1_200, 1_240, 1_320, 1_360, 1_400];
+
+/// How somebody says no to a connection.
+const REJECTED: [FaultKind; 2] = [FaultKind::Refused, FaultKind::HostUnreachable];
 
 /// The rounds of what comes and goes.
 const ROUNDS: u8 = 2;
 
 /// Tries again what failed, and finds out about it.
 pub(super) async fn up(run: &Run, plan: &Plan, seen: &mut Observations, progress: &Progress) {
+    let is_hurried = is_all_silent(seen);
     let failed: Vec<What> = seen
         .attempts
         .iter()
         .filter(|attempt| is_worth_another(attempt, seen))
         .map(|attempt| again(plan, attempt))
+        .map(|what| What { is_hurried, ..what })
         .collect();
     if failed.is_empty() {
         return;
@@ -59,13 +66,16 @@ pub(super) async fn up(run: &Run, plan: &Plan, seen: &mut Observations, progress
         tokio::join!(trying.collect::<Vec<_>>(), portal, hops(plan, seen));
     (seen.portal, seen.hops, seen.routers) = (portal, hops, routers);
     // Alone, because they measure times, and what this host itself does meanwhile.
-    let refused = refused(plan, seen);
-    if let Some(to) = refused.first() {
+    if let Some(to) = refused(plan, seen, &REJECTED).first() {
         seen.own.refused_over_loopback = own::refused_over_loopback(*to).await;
     }
     let open = open_port(plan, seen);
-    for to in refused {
-        seen.paces.extend(place::pace(run, to, open).await);
+    for to in refused(plan, seen, &[FaultKind::Refused]) {
+        let mut udp = seen.udp.iter();
+        let answers = |one: &UdpTest| one.to.ip() == to.ip() && one.answered_after.is_some();
+        if open.is_some_and(|open| open.ip() == to.ip()) || udp.any(answers) {
+            seen.paces.extend(place::pace(run, to, open).await);
+        }
     }
     sort(&mut attempts);
     seen.attempts.extend(attempts);
@@ -86,6 +96,18 @@ fn is_worth_another(attempt: &Attempt, seen: &Observations) -> bool {
             || attempt.proof.as_ref().is_some_and(|proof| !proof.is_proven))
 }
 
+/// Whether nothing at all came back from anywhere, and no proxy may be slow for another.
+fn is_all_silent(seen: &Observations) -> bool {
+    let is_silent = |one: &Attempt| {
+        let done = one.stages.iter().any(|stage| stage.fault.is_none());
+        let timed_out = |(_, fault): (Stage, &Fault)| fault.kind == FaultKind::TimedOut;
+        !done && one.failure().is_some_and(timed_out) && !one.is_through_proxy
+    };
+    let mut udp = seen.udp.iter();
+    seen.attempts.iter().all(is_silent)
+        && !udp.any(|one| one.answered_after.is_some() || !one.icmp.is_empty())
+}
+
 fn again(plan: &Plan, attempt: &Attempt) -> What {
     let is_echo = attempt.stages.iter().any(|seen| seen.stage == Stage::Http);
     let port = plan.target.port(attempt.flow);
@@ -100,6 +122,7 @@ fn again(plan: &Plan, attempt: &Attempt) -> What {
         to,
         proxy: proxy.cloned(),
         goal: if is_echo { Goal::Echo } else { Goal::Tunnel },
+        is_hurried: false,
     }
 }
 
@@ -161,14 +184,12 @@ fn needs_portal(seen: &Observations) -> bool {
     })
 }
 
-/// Ports of the relay that are refused.
-fn refused(plan: &Plan, seen: &Observations) -> Vec<SocketAddr> {
+/// Ports of the relay that are refused, in one of these words.
+fn refused(plan: &Plan, seen: &Observations, words: &[FaultKind]) -> Vec<SocketAddr> {
     let mut all = Vec::new();
     for attempt in seen.attempts.iter().filter(|one| !one.is_through_proxy) {
         let is_refused = attempt.failure().is_some_and(|(stage, fault)| {
-            stage == Stage::Tcp
-                && matches!(fault.kind, FaultKind::Refused | FaultKind::HostUnreachable)
-                && !fault.is_local
+            stage == Stage::Tcp && words.contains(&fault.kind) && !fault.is_local
         });
         let to = attempt
             .address
@@ -193,7 +214,7 @@ async fn hops(
     plan: &Plan,
     seen: &Observations,
 ) -> (Vec<crate::observe::HopTest>, Vec<crate::observe::Router>) {
-    let refused = refused(plan, seen);
+    let refused = refused(plan, seen, &REJECTED);
     let Some(first) = refused.first().copied() else {
         return (Vec::new(), Vec::new());
     };

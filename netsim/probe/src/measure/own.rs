@@ -45,8 +45,12 @@ pub(super) async fn refused_over_loopback(to: SocketAddr) -> Option<(u8, u8)> {
         let is_refused = refused.is_err_and(|fault| {
             matches!(fault.kind, FaultKind::Refused | FaultKind::HostUnreachable)
         });
-        tries += u8::from(is_refused);
-        over += u8::from(is_refused && after > before);
+        // What this host refuses, it refuses at once: this came from elsewhere.
+        if !is_refused {
+            break;
+        }
+        tries += 1;
+        over += u8::from(after > before);
     }
     Some((tries, over))
 }

@@ -52,7 +52,7 @@ pub(super) async fn hops(to: SocketAddr) -> Vec<HopTest> {
 const PACE_TRIES: u8 = 4;
 
 /// How fast a port is refused, and how fast the relay's host answers: by a port that is open,
-/// or by a bare datagram.
+/// or by a bare datagram. For a host that does answer: both are waited for.
 pub(super) async fn pace(run: &Run, to: SocketAddr, open: Option<SocketAddr>) -> Option<Pace> {
     let open = open.filter(|open| open.ip() == to.ip());
     let (mut refused, mut answered): (Option<Micros>, Option<Micros>) = (None, None);

@@ -8,7 +8,7 @@ use wire::{frame, handshake::EXPORTER_LABEL};
 
 use super::{
     Run,
-    attempt::{Trying, What},
+    attempt::{HURRIED_WITHIN, Trying, What},
     proof, tcp, tls,
 };
 use crate::observe::{Attempt, Fault, FaultKind, ProofSeen, Stage, Variation};
@@ -40,13 +40,15 @@ pub(super) async fn attempt(run: &Run, what: &What) -> Attempt {
     let dialling = async {
         let socket = run.world.net.connect_udp(to);
         let socket = socket.map_err(|error| local(&error))?;
-        let config = tls::client((alpn, KeyShares::Hybrid), &run.judge, &shown)?;
+        let config = tls::client((alpn, KeyShares::Hybrid), &run.judges, &shown)?;
         let dialled = tunnel::quic::connect(socket, to, host, config, &run.world).await;
         dialled.map_err(|error| of_quic(&error))
     };
-    let dialled = trying
-        .stage((Stage::Quic, HANDSHAKE_WITHIN), dialling)
-        .await;
+    let within = match what.is_hurried {
+        true => HURRIED_WITHIN,
+        false => HANDSHAKE_WITHIN,
+    };
+    let dialled = trying.stage((Stage::Quic, within), dialling).await;
     trying.seen.chain = shown.chain();
     if let Some(connection) = dialled {
         let proving = prove(run, &connection);
@@ -103,6 +105,13 @@ pub(super) fn of_quic(error: &io::Error) -> Fault {
     let says = error.to_string();
     if says.contains("cryptographic handshake failed") {
         return Fault::new(FaultKind::Alert, tcp::bounded(&says));
+    }
+    // CONNECTION_REFUSED (RFC 9000 §20.1), in quinn's words.
+    if says.contains("refused to accept a new connection") {
+        return Fault::new(
+            FaultKind::Busy,
+            "the relay takes no connection over QUIC now",
+        );
     }
     let mut fault = tcp::of_io(error);
     if fault.kind == FaultKind::Other && says.contains("closed") {

@@ -80,7 +80,7 @@ async fn ask(
     shown: &tls::Shown,
 ) -> Result<HttpAnswer, Fault> {
     let io = connect(run, (name, port), proxy).await?;
-    let config = tls::client((b"http/1.1", KeyShares::Hybrid), &run.judge, shown)?;
+    let config = tls::client((b"http/1.1", KeyShares::Hybrid), &run.judges, shown)?;
     let (io, first) = tls::Listening::over(io);
     let connector = TlsConnector::from(Arc::new(config));
     let secured = connector.connect(tls::name(name)?, io).await;

@@ -45,11 +45,29 @@ impl Shown {
 }
 
 /// Who would vouch for certificates, as a browser judges them.
-pub(super) type Judge = Option<Arc<WebPkiServerVerifier>>;
+type Judge = Option<Arc<WebPkiServerVerifier>>;
 
-/// A judge with these roots; without any root nobody can be vouched for. Made once a run: it
-/// takes a while.
-pub(super) fn judge(roots: &Arc<RootCertStore>) -> Judge {
+/// Who vouches for certificates. Made once a run: it takes a while.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Judges {
+    /// For anybody's.
+    all: Judge,
+    /// For those of whoever may intercept.
+    interceptors: Judge,
+}
+
+impl Judges {
+    /// With these roots.
+    pub(super) fn of(all: &Arc<RootCertStore>, interceptors: Option<&Arc<RootCertStore>>) -> Self {
+        Self {
+            all: judge(all),
+            interceptors: interceptors.and_then(judge),
+        }
+    }
+}
+
+/// A judge with these roots; without any root nobody can be vouched for.
+fn judge(roots: &Arc<RootCertStore>) -> Judge {
     let provider = KeyShares::Hybrid.provider();
     let judge = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider);
     judge.build().ok()
@@ -58,13 +76,13 @@ pub(super) fn judge(roots: &Arc<RootCertStore>) -> Judge {
 /// A client that takes any certificate, and keeps it.
 pub(super) fn client(
     (alpn, shares): (&[u8], KeyShares),
-    judge: &Judge,
+    judges: &Judges,
     shown: &Shown,
 ) -> Result<ClientConfig, Fault> {
     let provider = shares.provider();
     let keeper = Keeper {
         algorithms: provider.signature_verification_algorithms,
-        judge: judge.clone(),
+        judges: judges.clone(),
         shown: shown.clone(),
     };
     let config = ClientConfig::builder_with_provider(provider)
@@ -81,7 +99,7 @@ pub(super) fn client(
 #[derive(Debug)]
 struct Keeper {
     algorithms: WebPkiSupportedAlgorithms,
-    judge: Judge,
+    judges: Judges,
     shown: Shown,
 }
 
@@ -94,13 +112,14 @@ impl ServerCertVerifier for Keeper {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let not_vouched = match &self.judge {
-            Some(judge) => judge
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
-                .err()
-                .map(|error| bounded(&error.to_string())),
+        let ask = |judge: &Arc<WebPkiServerVerifier>| {
+            judge.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
+        };
+        let not_vouched = match &self.judges.all {
+            Some(judge) => ask(judge).err().map(|error| bounded(&error.to_string())),
             None => Some("this host trusts no CA".to_owned()),
         };
+        let interceptors = self.judges.interceptors.as_ref();
         let all = std::iter::once(end_entity)
             .chain(intermediates)
             .take(CHAIN_MAX);
@@ -108,6 +127,7 @@ impl ServerCertVerifier for Keeper {
             certificates: all.filter_map(read).collect(),
             not_vouched,
             names_host: names(end_entity, server_name),
+            may_intercept: interceptors.is_some_and(|judge| ask(judge).is_ok()),
         };
         *self.shown.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain);
         Ok(ServerCertVerified::assertion())

@@ -24,10 +24,33 @@ macro_rules! put {
     };
 }
 
-/// The page.
-pub fn page(report: &Report) -> String {
+/// The page of a report, or of several addresses' reports.
+pub fn page(reports: &[Report]) -> String {
     let mut page = String::with_capacity(32 * 1024);
-    let host = markup(&report.target.host);
+    let titles: Vec<String> = reports
+        .iter()
+        .map(|one| format!("{}: {}", markup(&one.target.host), one.verdict.words()))
+        .collect();
+    put!(
+        page,
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         style-src 'unsafe-inline'\"/><title>{} · sternline-probe</title>\
+         <style>{STYLE}</style></head>\n<body><main>\n",
+        titles.join(", ")
+    );
+    if reports.len() > 1 {
+        put!(page, "<p>{}</p>\n", markup(&super::text::summary(reports)));
+    }
+    for report in reports {
+        of_report(&mut page, report);
+    }
+    page.push_str("</main></body></html>\n");
+    page
+}
+
+fn of_report(page: &mut String, report: &Report) {
     let class = match report.verdict {
         Verdict::Open => "open",
         Verdict::Degraded | Verdict::CannotTell => "caveat",
@@ -35,13 +58,8 @@ pub fn page(report: &Report) -> String {
     };
     put!(
         page,
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
-         style-src 'unsafe-inline'\"/><title>{host}: {} · sternline-probe</title>\
-         <style>{STYLE}</style></head>\n<body><main>\n<h1>{host}: \
-         <span class=\"{class}\">{}</span></h1>\n",
-        report.verdict.words(),
+        "<h1>{}: <span class=\"{class}\">{}</span></h1>\n",
+        markup(&report.target.host),
         report.verdict.words()
     );
     put!(
@@ -54,7 +72,7 @@ pub fn page(report: &Report) -> String {
         markup(&report.program)
     );
     for flow in &report.flows {
-        row(&mut page, flow);
+        row(page, flow);
     }
     page.push_str("</tbody></table>\n");
     put!(
@@ -62,7 +80,7 @@ pub fn page(report: &Report) -> String {
         "<h2>Without any change</h2><p>{}</p>\n",
         markup(&report.without_change)
     );
-    images(&mut page, report);
+    images(page, report);
     if !report.notes.is_empty() {
         page.push_str("<ul>\n");
         for note in &report.notes {
@@ -70,16 +88,12 @@ pub fn page(report: &Report) -> String {
         }
         page.push_str("</ul>\n");
     }
-    report
-        .flows
-        .iter()
-        .for_each(|flow| changes(&mut page, flow));
-    report
-        .flows
-        .iter()
-        .for_each(|flow| evidence(&mut page, flow));
-    page.push_str("</main></body></html>\n");
-    page
+    for flow in &report.flows {
+        changes(page, flow);
+    }
+    for flow in &report.flows {
+        evidence(page, flow);
+    }
 }
 
 const fn class(verdict: FlowVerdict) -> &'static str {

@@ -6,15 +6,26 @@ use std::fmt::Write;
 use super::markup;
 use crate::verdict::{FlowReport, FlowVerdict, Report};
 
-/// The report.
-pub fn junit(report: &Report) -> String {
+/// Reports, a test suite each.
+pub fn junit(reports: &[Report]) -> String {
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
+    for report in reports {
+        suite(&mut out, report);
+    }
+    out.push_str("</testsuites>\n");
+    out
+}
+
+fn suite(out: &mut String, report: &Report) {
     let count = |wanted: FlowVerdict| {
         let flows = report.flows.iter().filter(|flow| flow.required);
         flows.filter(|flow| flow.verdict == wanted).count()
     };
-    let mut out = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite \
-         name=\"sternline-probe {}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{}.{:03}\">\n",
+    // Writing to a string cannot fail.
+    let _written = writeln!(
+        out,
+        "  <testsuite name=\"sternline-probe {}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" \
+         time=\"{}.{:03}\">",
         markup(&report.target.host),
         report.flows.len(),
         count(FlowVerdict::Blocked),
@@ -23,10 +34,9 @@ pub fn junit(report: &Report) -> String {
         report.took_ms % 1_000,
     );
     for flow in &report.flows {
-        case(&mut out, flow);
+        case(out, flow);
     }
-    out.push_str("  </testsuite>\n</testsuites>\n");
-    out
+    out.push_str("  </testsuite>\n");
 }
 
 fn case(out: &mut String, flow: &FlowReport) {

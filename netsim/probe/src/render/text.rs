@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use wire::token::HTTPS_PORT_DEFAULT;
+
 use crate::verdict::{FlowReport, FlowVerdict, Report, Verdict};
 
 const BOLD: &str = "\x1b[1m";
@@ -18,9 +20,46 @@ macro_rules! put {
     };
 }
 
-/// The report. Whoever writes it takes the colours out where nobody sees them.
-pub fn text(report: &Report) -> String {
+/// Reports. Whoever writes them takes the colours out where nobody sees them.
+pub fn text(reports: &[Report]) -> String {
     let mut out = String::new();
+    if reports.len() > 1 {
+        put!(out, "{}\n", plain(&summary(reports)));
+    }
+    for (number, report) in reports.iter().enumerate() {
+        if number > 0 {
+            put!(out, "");
+        }
+        of_report(&mut out, report);
+    }
+    out
+}
+
+/// Of several addresses, what an agent that has all of them makes of it.
+pub fn summary(reports: &[Report]) -> String {
+    let of = |one: &Report| match one.target.https_port {
+        HTTPS_PORT_DEFAULT => one.target.host.clone(),
+        port => format!("{}:{port}", one.target.host),
+    };
+    let usable = |one: &&Report| matches!(one.verdict, Verdict::Open | Verdict::Degraded);
+    let usable: Vec<String> = reports.iter().filter(usable).map(of).collect();
+    let count = reports.len();
+    match (Verdict::of_any(reports), usable.as_slice()) {
+        (Verdict::Open, _) => format!("The relay has {count} addresses, and all are open."),
+        (verdict, []) => format!(
+            "The relay has {count} addresses, and by none does the agent come online: {}.",
+            verdict.words()
+        ),
+        (verdict, usable) => format!(
+            "The relay has {count} addresses. The agent comes online by {}, and there is more \
+             to say: {}.",
+            usable.join(", "),
+            verdict.words()
+        ),
+    }
+}
+
+fn of_report(out: &mut String, report: &Report) {
     let target = &report.target;
     let colour = match report.verdict {
         Verdict::Open => GREEN,
@@ -36,7 +75,7 @@ pub fn text(report: &Report) -> String {
         report.took_ms % 1_000 / 100
     );
     for flow in &report.flows {
-        of_flow(&mut out, flow);
+        of_flow(out, flow);
     }
     for image in &report.images {
         let says = plain(&image.says);
@@ -55,9 +94,8 @@ pub fn text(report: &Report) -> String {
     for note in &report.notes {
         put!(out, "{DIM}note{PLAIN}  {}", plain(note));
     }
-    changes(&mut out, report);
-    evidence(&mut out, report);
-    out
+    changes(out, report);
+    evidence(out, report);
 }
 
 fn colour(verdict: FlowVerdict) -> &'static str {

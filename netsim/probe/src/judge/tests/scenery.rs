@@ -82,6 +82,7 @@ pub(super) fn chain(issuer: &str, key: &str) -> Chain {
             not_after: i64::MAX,
         }],
         not_vouched: Some("UnknownIssuer".into()),
+        may_intercept: false,
         names_host: true,
     }
 }
