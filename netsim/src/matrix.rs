@@ -10,7 +10,11 @@ mod answer;
 mod case;
 mod claim;
 #[cfg(target_os = "linux")]
+mod crowd;
+#[cfg(target_os = "linux")]
 pub mod jobs;
+#[cfg(target_os = "linux")]
+mod registry;
 #[cfg(target_os = "linux")]
 mod rules;
 mod score;

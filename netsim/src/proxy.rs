@@ -134,6 +134,12 @@ impl Proxy {
         self.interceptor.as_ref().map(Authority::certificate)
     }
 
+    /// The same in PEM.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn authority_pem(&self) -> Option<String> {
+        self.interceptor.as_ref().map(Authority::pem)
+    }
+
     /// Serves whoever comes in, until the door is broken or this is dropped.
     pub async fn serve(self: Arc<Self>, door: Door) {
         let mut connections = JoinSet::new();

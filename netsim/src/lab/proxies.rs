@@ -7,8 +7,9 @@
 
 use std::{
     fmt::Write as _,
-    io,
+    fs, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{SyncSender, sync_channel},
@@ -111,6 +112,11 @@ impl Standing {
         }
     }
 
+    /// The CA that it signs with, in PEM, once it has been started; none of a program's.
+    pub(super) fn authority(&self) -> Option<String> {
+        fs::read_to_string(authority_file(&self.host, self.port)).ok()
+    }
+
     /// Starts it, unless it runs: it is there for others once this returns. The fabric
     /// knows whether a captive portal was released.
     pub(super) fn start(&self, fabric: &Arc<Fabric>) -> io::Result<()> {
@@ -174,6 +180,11 @@ fn config_is_captive(fabric: &Fabric, number: usize) -> bool {
     fabric.with(move |network, _| network.is_captive(number))
 }
 
+/// Where the CA of a proxy is kept, for those who are told to trust it.
+fn authority_file(host: &Host, port: u16) -> PathBuf {
+    host.folder().join(format!("proxy-{port}-ca.pem"))
+}
+
 /// The life of a proxy's thread.
 fn live(
     host: &Host,
@@ -196,8 +207,11 @@ fn live(
             Ok(door) => door,
             Err(error) => return tell(ready, Err(error)),
         };
-        tell(ready, Ok(()));
         let proxy = Proxy::new(&config, World::real(), is_captive);
+        let kept = proxy.authority_pem().map_or(Ok(()), |authority| {
+            fs::write(authority_file(host, port), authority)
+        });
+        tell(ready, kept);
         tokio::select! {
             () = stopped.cancelled() => {}
             () = proxy.serve(door) => {}

@@ -32,6 +32,7 @@ use super::{
     plug::plug,
     preflight,
     programs::{AgentSetup, NoPrograms, Program, Programs, enrolment, relay_answers},
+    proxies::Standing,
     ruleset::beyond_the_kernel,
     sandbox,
     scale::{scaled, too_long},
@@ -237,6 +238,12 @@ impl Lab {
         let mut edges = self.real.edges.iter();
         let found = edges.find(|edge| edge.name() == name);
         found.map(KernelEdge::namespace)
+    }
+
+    /// The CAs, in PEM, of proxies that intercept TLS and are the model.
+    pub fn authorities(&self) -> Vec<String> {
+        let proxies = self.real.proxies.iter();
+        proxies.filter_map(Standing::authority).collect()
     }
 
     /// Relays that are run.

@@ -59,6 +59,8 @@ pub struct Answer {
     pub exit: i32,
     /// What is said of each flow.
     pub flows: Vec<Flow>,
+    /// What is said of the first host of images.
+    pub images: Option<Verdict>,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +69,13 @@ struct Report {
     version: u32,
     verdict: String,
     flows: Vec<ReportFlow>,
+    #[serde(default)]
+    images: Vec<ReportImage>,
+}
+
+#[derive(Deserialize)]
+struct ReportImage {
+    verdict: Verdict,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +136,7 @@ impl Answer {
             verdict: report.verdict,
             exit,
             flows: flows.collect(),
+            images: report.images.first().map(|one| one.verdict),
         })
     }
 }

@@ -16,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::claim::Truth;
+use super::claim::{Truth, Verdict};
 
 /// What a case is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -111,10 +111,19 @@ pub struct Case {
     /// Rules of the relay's host for what comes to it.
     #[serde(default)]
     pub relay_rules: Vec<[String; 2]>,
+    /// Whether others come to the relay all the time, more of them than it takes.
+    #[serde(default)]
+    pub relay_crowd: bool,
 
     /// Whether the probe is given the relay's pin.
     #[serde(default = "yes")]
     pub pin: bool,
+    /// Whether the probe is given the CA of whoever ends TLS between, and of the registry.
+    #[serde(default)]
+    pub ca: bool,
+    /// Variables of the probe's environment.
+    #[serde(default)]
+    pub variables: Vec<[String; 2]>,
     /// The idle ladder, such as `2s,4s,8s`; without, the run is a quick one.
     pub idle: Option<String>,
     /// What else is told to the probe; `--full` in it makes the run a full one.
@@ -134,6 +143,8 @@ pub struct Case {
     /// What is true of 8000/udp.
     #[serde(default = "Truth::open")]
     pub quic: Truth,
+    /// What is true of a registry on the relay's host, at port 5000; without, there is none.
+    pub images: Option<Verdict>,
 }
 
 impl Case {
@@ -161,6 +172,8 @@ impl Case {
             self.relay_is != RelayIs::Up,
             self.relay_skew != 0,
             !self.relay_config.is_empty(),
+            !self.variables.is_empty(),
+            self.images.is_some_and(|one| one != Verdict::Open),
         ];
         tables.into_iter().chain(others).any(|one| one)
     }
@@ -193,7 +206,7 @@ struct File {
 }
 
 /// Files of cases, in the order of the published table.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("healthy", include_str!("../../cases/healthy.toml")),
     ("firewalls", include_str!("../../cases/firewalls.toml")),
     ("hosts", include_str!("../../cases/hosts.toml")),
@@ -201,6 +214,7 @@ const FILES: [(&str, &str); 8] = [
     ("proxies", include_str!("../../cases/proxies.toml")),
     ("inspection", include_str!("../../cases/inspection.toml")),
     ("lines", include_str!("../../cases/lines.toml")),
+    ("registries", include_str!("../../cases/registries.toml")),
     ("mixed", include_str!("../../cases/mixed.toml")),
 ];
 

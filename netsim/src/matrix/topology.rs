@@ -3,7 +3,10 @@
 use netsim_core::{check::check, model::Scenario, random::Seed};
 use toml::{Table, Value};
 
-use super::case::{Case, Kind};
+use super::{
+    case::{Case, Kind},
+    claim::Verdict,
+};
 
 /// The relay's name.
 pub(super) const RELAY: &str = "relay.example.com";
@@ -98,7 +101,9 @@ impl Case {
     fn is_told_of(&self, proxy: &Table) -> bool {
         let port = proxy.get("port").and_then(Value::as_integer);
         let end = format!(":{}", port.unwrap_or(PROXY_PORT));
-        self.arguments.iter().any(|one| one.ends_with(&end))
+        let by_variable = self.variables.iter().map(|[_, value]| value);
+        let mut told = self.arguments.iter().chain(by_variable);
+        told.any(|one| one.ends_with(&end))
     }
 
     fn edges(&self) -> Vec<Table> {
@@ -188,10 +193,12 @@ impl Case {
             Kind::Healthy => !truths[0] && !truths[1],
             Kind::Fault | Kind::Mixed => {
                 let is_unknown =
-                    |truth: &super::Truth| truth.first().verdict == super::Verdict::CannotTell;
+                    |truth: &super::Truth| truth.first().verdict == Verdict::CannotTell;
                 let mut all = self.truths().into_iter();
                 let any = truths.into_iter().any(|one| one);
-                self.has_a_fault() && (any || all.any(|(_, truth)| is_unknown(truth)))
+                let of_images = self.images.is_some_and(|one| one != Verdict::Open);
+                let of_flows = any || all.any(|(_, truth)| is_unknown(truth));
+                self.has_a_fault() && (of_flows || of_images)
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -14,6 +14,8 @@ use wire::token::EnrolToken;
 use super::{
     answer::{Answer, Outcome},
     case::{Case, Kind, RelayIs},
+    crowd::Crowd,
+    registry::{self, Registry},
     rules::{self, Of},
     skewed::SkewedRelay,
     topology::{CUSTOMER, RELAY},
@@ -123,15 +125,30 @@ fn try_in(case: &Case, lab: &Lab, outcome: &mut Outcome) -> io::Result<()> {
     if !case.host_ip.is_empty() {
         customer.namespace().ip(&(case.host_ip.join("\n") + "\n"))?;
     }
+    let crowd = case.relay_crowd.then(|| Crowd::come_to(relay.host()));
+    let crowd = crowd.transpose()?;
+    let registry = match (case.images, lab.host("relay")) {
+        (Some(_), Some(host)) => Some(Registry::start(host)?),
+        _ => None,
+    };
+    let authorities = authorities(case, lab, registry.as_ref())?;
     let begun = Instant::now();
-    let ended = probe(case, (programs, customer), &pin);
+    let ended = probe(case, (programs, customer), (&pin, authorities.as_deref()));
     outcome.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     for (namespace, of, rules) in &ruled {
         outcome.problems.extend(rules::idle(namespace, *of, rules)?);
     }
     keep_relay_going(case, relay);
+    drop(crowd);
     match ended? {
-        Ok(answer) => outcome.answer = Some(answer),
+        Ok(answer) => {
+            if case.images.is_some() && answer.images != case.images {
+                let (is, said) = (case.images, answer.images);
+                let problem = format!("of the registry it says {said:?}, and {is:?} is true");
+                outcome.problems.push(problem);
+            }
+            outcome.answer = Some(answer);
+        }
         Err(why) => outcome.problems.push(why),
     }
     Ok(())
@@ -169,6 +186,23 @@ fn ruled<'a>(
     Ok(all)
 }
 
+/// The CAs that the probe is given, in a file on the customer's host.
+fn authorities(case: &Case, lab: &Lab, registry: Option<&Registry>) -> io::Result<Option<PathBuf>> {
+    if !case.ca {
+        return Ok(None);
+    }
+    let mut text = lab.authorities().concat();
+    if let Some(registry) = registry {
+        text += &fs::read_to_string(&registry.certificate)?;
+    }
+    let customer = lab.host(CUSTOMER);
+    let path = customer.map(|host| host.folder().join("given-ca.pem"));
+    if let Some(path) = &path {
+        fs::write(path, text)?;
+    }
+    Ok(path)
+}
+
 /// One that is stopped by a signal cannot be asked for anything.
 fn keep_relay_going(case: &Case, relay: &Program) {
     if case.relay_is == RelayIs::Hung {
@@ -187,7 +221,7 @@ fn pin(programs: &Programs, relay: &Host) -> io::Result<String> {
 fn probe(
     case: &Case,
     (programs, customer): (&Programs, &Host),
-    pin: &str,
+    (pin, authorities): (&str, Option<&Path>),
 ) -> io::Result<Result<Answer, String>> {
     let path = programs.relay.with_file_name(PROBE);
     if !path.is_file() {
@@ -199,6 +233,10 @@ fn probe(
     let [printed, words] = ["probe.json", "probe.log"].map(|name| customer.folder().join(name));
     let mut command = programs::clean(&path);
     command.args(arguments(case, pin));
+    if let Some(path) = authorities {
+        command.arg("--ca").arg(path);
+    }
+    command.envs(case.variables.iter().map(|[name, value]| (name, value)));
     customer.settle(&mut command)?;
     // Nobody has to be root for it.
     sandbox::leave_root(&mut command);
@@ -225,6 +263,10 @@ fn arguments(case: &Case, pin: &str) -> Vec<String> {
         arguments.extend(["--pin".to_owned(), pin.to_owned()]);
     }
     let is_full = case.arguments.iter().any(|one| one == "--full");
+    if case.images.is_some() {
+        let registry = format!("{RELAY}:{}", registry::PORT);
+        arguments.extend(["--registry".to_owned(), registry]);
+    }
     match &case.idle {
         Some(rungs) => arguments.extend(["--idle-rungs".to_owned(), rungs.clone()]),
         None if !is_full => arguments.push("--quick".to_owned()),

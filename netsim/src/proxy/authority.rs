@@ -8,14 +8,14 @@ use rcgen::{
 };
 use rustls::{
     ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use tunnel::{tls::TimeOfDay, world::Clock};
 
 /// See the module.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    certificate: CertificateDer<'static>,
+    certificate: Certificate,
     /// Of every certificate that it signs: a key a name would only cost time.
     leaf_key: KeyPair,
     clock: Arc<dyn Clock>,
@@ -27,7 +27,7 @@ impl Authority {
         let leaf_key = key();
         let (key, params, certificate) = own(name);
         Self {
-            certificate: certificate.der().clone(),
+            certificate,
             issuer: Issuer::new(params, key),
             leaf_key,
             clock: Arc::clone(clock),
@@ -36,7 +36,13 @@ impl Authority {
 
     /// Its own certificate, in DER.
     pub(super) fn certificate(&self) -> Vec<u8> {
-        self.certificate.to_vec()
+        self.certificate.der().to_vec()
+    }
+
+    /// The same in PEM.
+    #[cfg(target_os = "linux")]
+    pub(super) fn pem(&self) -> String {
+        self.certificate.pem()
     }
 
     /// What time it is where it signs.
@@ -51,7 +57,7 @@ impl Authority {
         let leaf = params.signed_by(&self.leaf_key, &self.issuer);
         let chain = vec![
             leaf.map_err(io::Error::other)?.der().clone(),
-            self.certificate.clone(),
+            self.certificate.der().clone(),
         ];
         let key = PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der());
         let (provider, time) = (tunnel::tls::provider(), TimeOfDay::of(&self.clock));
