@@ -16,7 +16,7 @@ use crate::{
     verdict::{Code, FlowReport, FlowVerdict, Report, Verdict},
 };
 use scenery::{
-    FIREWALL, HERE, RELAY, chain, echo, failed, healthy, icmp, proven, udp, varied, with_all,
+    FIREWALL, HERE, RELAY, chain, echo, failed, healthy, icmp, proven, varied, with_all,
     with_failure, without_udp, witness,
 };
 
