@@ -177,8 +177,8 @@ const BEGIN: &str = "\
 What `sternline-probe` says of networks of which is known what is wrong with them. Each case is a
 network in namespaces of a real kernel (nftables, conntrack, the boxes of `sternline-netsim`, real
 proxies and resolvers where the case names them), with the programs `sternline-relay` and
-`sternline-probe` as they are shipped; the probe runs as an ordinary user. Every fault must have
-touched a packet, or its case is void. Written by
+`sternline-probe` themselves; the probe runs as an ordinary user. Every fault must have touched
+a packet, or its case is void. Written by
 
 ```
 sternline-netsim matrix --write docs/probe-matrix.md
@@ -212,7 +212,12 @@ fn grid(score: &Score) -> String {
 }
 
 fn row(one: &Scored) -> String {
-    let mut text = format!("| `{}` | {} |", one.case.name, one.case.says);
+    let answer = one.outcome.answer.as_ref();
+    let registry = match answer.and_then(|answer| answer.images) {
+        Some(said) if one.case.images.is_some() => format!(" Registry: {}.", said.as_str()),
+        _ => String::new(),
+    };
+    let mut text = format!("| `{}` | {}{registry} |", one.case.name, one.case.says);
     let truths = one.case.truths().into_iter();
     for ((_, truth), (_, said, mark)) in truths.zip(one.flows()) {
         let cell = match (&one.outcome.skipped, mark) {
