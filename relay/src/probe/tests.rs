@@ -18,10 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tunnel::World;
 
 use super::{line::Heard, *};
-use crate::limits::{PROBE_REQUESTS_BURST, PROBE_WAITING_MAX};
+use crate::limits::{LEDGER_ADDRESSES_MAX, PROBE_REQUESTS_BURST, PROBE_WAITING_MAX};
 
 fn probe() -> Arc<Probe> {
-    let metrics = Metrics::new(&prometheus::Registry::new(), "0", "0").unwrap();
+    probe_counted_in(&prometheus::Registry::new())
+}
+
+fn probe_counted_in(series: &prometheus::Registry) -> Arc<Probe> {
+    let metrics = Metrics::new(series, "0", "0").unwrap();
     let introduction = Introduction {
         relay: "sternline-relay 0".to_owned(),
         identity: "ed25519:x".to_owned(),
@@ -66,6 +70,31 @@ fn an_echo_shows_where_the_asker_comes_from_and_its_headers() {
     assert_eq!(echo["from"], "192.0.2.1:4000");
     assert_eq!(echo["headers"][0], serde_json::json!(["via", "1.1 proxy"]));
     assert_eq!(echo["identity"], "ed25519:x");
+}
+
+#[test]
+fn a_witness_that_may_have_forgotten_says_nothing_and_counts_apart_from_who_asks_too_often() {
+    let series = prometheus::Registry::new();
+    let probe = probe_counted_in(&series);
+    let forged = u32::try_from(LEDGER_ADDRESSES_MAX).unwrap() + 1;
+    for address in 1..=forged {
+        let from = std::net::Ipv4Addr::from_bits(address);
+        probe.arrived(Door::TunnelUdp, SocketAddr::new(from.into(), 1));
+    }
+
+    let (status, _) = ask(&probe, WITNESS_PATH, &[]);
+
+    let text = prometheus::TextEncoder::new().encode_to_string(&series.gather());
+    let text = text.unwrap();
+    assert_eq!(status, 503);
+    assert!(
+        text.contains("kind=\"witness\",outcome=\"forgotten\"} 1"),
+        "{text}"
+    );
+    assert!(
+        text.contains("kind=\"witness\",outcome=\"limited\"} 0"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Redacting {
     fn text(&mut self, text: &str) -> String {
         let mut text = text.to_owned();
         for proxy in &self.proxies {
-            text = text.replace(proxy.as_str(), "a proxy");
+            text = text.replace(proxy.as_str(), "[proxy]");
         }
         let is_of_address = |c: char| c.is_ascii_hexdigit() || c == '.' || c == ':';
         let mut out = String::with_capacity(text.len());
