@@ -77,19 +77,30 @@ port = 22
 "#;
 
 /// Before the change: the tunnel's port is refused, and so is everything else but the relay.
-const BEFORE: &str = "table inet site { chain out { type filter hook forward priority 0
+const BEFORE: &str = "\
+table inet site {
+ chain out {
+  type filter hook forward priority 0; policy accept;
   ip saddr 10.1.0.0/24 ip daddr != 203.0.113.0/24 reject with icmpx admin-prohibited
   tcp dport 8000 reject with tcp reset
-} }";
+ }
+}
+";
 
 /// After it: the port is open. So is the web, which somebody forgot.
-const AFTER: &str = "delete table inet site
-table inet site { chain out { type filter hook forward priority 0
+const AFTER: &str = "\
+delete table inet site
+table inet site {
+ chain out {
+  type filter hook forward priority 0; policy accept;
   ip saddr 10.1.0.0/24 ip daddr != 203.0.113.0/24 reject with icmpx admin-prohibited
-}
-chain elsewhere { type nat hook prerouting priority dstnat
+ }
+ chain elsewhere {
+  type nat hook prerouting priority dstnat; policy accept;
   ip daddr 1.1.1.1 tcp dport 443 dnat ip to 203.0.113.10:443
-} }";
+ }
+}
+";
 
 #[test]
 fn a_change_of_the_firewall_shows_in_verify_and_in_diff() {

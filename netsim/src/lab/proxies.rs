@@ -211,7 +211,10 @@ fn live(
         let kept = proxy.authority_pem().map_or(Ok(()), |authority| {
             fs::write(authority_file(host, port), authority)
         });
-        tell(ready, kept);
+        if let Err(error) = kept {
+            return tell(ready, Err(error));
+        }
+        tell(ready, Ok(()));
         tokio::select! {
             () = stopped.cancelled() => {}
             () = proxy.serve(door) => {}

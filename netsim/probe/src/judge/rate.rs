@@ -23,7 +23,7 @@ const SLOW_BYTES_PER_SECOND: u64 = 32 * 1024;
 const POLICED_SHARE: u64 = 8;
 
 /// A window on average of less than two packets of QUIC: more than a third of them is lost.
-const POLICED_WINDOW_BYTES: u64 = 2 * 1_200;
+const STARVED_WINDOW_BYTES: u64 = 2 * 1_200;
 
 /// What is faster is not worth anybody's complaint: 2 Mbit/s.
 const POLICED_BYTES_PER_SECOND_MAX: u64 = 256 * 1024;
@@ -46,11 +46,9 @@ fn policed(scene: Scene<'_>, flow: Flow, is_down: bool) -> Option<(u64, Cause)> 
     });
     let (speed, beside) = (udp.iter().max().copied()?, tcp.iter().min().copied()?);
     let are_enough = flow == Flow::Quic && udp.len() >= TIMES && tcp.len() >= TIMES;
-    let shortest: Micros = scene.seen.rates.iter().map(|test| test.idle_rtt).min()?;
-    let window = speed.saturating_mul(shortest) / 1_000_000;
     let is_policed = are_enough
         && beside > POLICED_SHARE * speed
-        && window < POLICED_WINDOW_BYTES
+        && !may_be_loss(scene, speed)
         && speed < POLICED_BYTES_PER_SECOND_MAX;
     is_policed.then(|| {
         let says = format!(
@@ -65,6 +63,13 @@ fn policed(scene: Scene<'_>, flow: Flow, is_down: bool) -> Option<(u64, Cause)> 
     })
 }
 
+/// Whether a loss of a few percent leaves no more than this: then it has no other cause.
+fn may_be_loss(scene: Scene<'_>, speed: u64) -> bool {
+    let round_trips = scene.seen.rates.iter().map(|test| test.idle_rtt);
+    let shortest: Micros = round_trips.min().unwrap_or_default();
+    speed.saturating_mul(shortest) / 1_000_000 >= STARVED_WINDOW_BYTES
+}
+
 /// Everything is slow, or this flow each time.
 fn slow(scene: Scene<'_>, flow: Flow, is_down: bool) -> Option<(u64, Cause)> {
     let own = rates(scene, |test| test.flow == flow && test.is_down == is_down);
@@ -73,7 +78,7 @@ fn slow(scene: Scene<'_>, flow: Flow, is_down: bool) -> Option<(u64, Cause)> {
         rates.len() >= TIMES && rates.iter().all(|speed| *speed < SLOW_BYTES_PER_SECOND)
     };
     let speed = own.iter().max().copied()?;
-    (are_slow(&own) || are_slow(&all)).then(|| {
+    (are_slow(&all) || are_slow(&own) && !may_be_loss(scene, speed)).then(|| {
         let says = format!(
             "only {} kbit/s go through {}, at best",
             kilobits(speed),
