@@ -63,7 +63,7 @@ fn policed(scene: Scene<'_>, flow: Flow, is_down: bool) -> Option<(u64, Cause)> 
     })
 }
 
-/// Whether a loss of a few percent leaves no more than this: then it has no other cause.
+/// Whether random loss of a few percent may be all that leaves so little.
 fn may_be_loss(scene: Scene<'_>, speed: u64) -> bool {
     let round_trips = scene.seen.rates.iter().map(|test| test.idle_rtt);
     let shortest: Micros = round_trips.min().unwrap_or_default();
