@@ -292,6 +292,14 @@ fn measured(plan: &Plan, progress: &Progress, token: Option<&str>) -> std::io::R
     Ok(report)
 }
 
+/// The exit code of what only had to be written.
+pub fn written(done: std::io::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => show::unwritten(&error.to_string()),
+    }
+}
+
 /// Nobody is told.
 pub fn silent() -> Progress {
     Arc::new(|_: &str| {})

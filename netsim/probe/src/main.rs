@@ -1,6 +1,6 @@
 //! `sternline-probe`: reads the command line, and hands over.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -8,9 +8,6 @@ use probe::{
     cli::{self, EXIT_CODES_HELP, EXIT_USAGE, ProbeArguments, RunArguments},
     manual,
 };
-
-/// A result cannot be written.
-const EXIT_OUTPUT: u8 = 74;
 
 /// What this network lets through to a relay, who blocks, and which rule to add.
 #[derive(Debug, Parser)]
@@ -62,23 +59,13 @@ fn main() -> ExitCode {
     };
     let command = match command {
         Some(Command::Completions { shell }) => {
-            return written(manual::print_completions(Arguments::command(), shell));
+            return cli::written(manual::print_completions(Arguments::command(), shell));
         }
         Some(Command::Man { folder }) => {
-            return written(manual::write_pages(Arguments::command(), &folder));
+            return cli::written(manual::write_pages(Arguments::command(), &folder));
         }
         Some(Command::Probe(command)) => Some(command),
         None => None,
     };
     cli::run(&ProbeArguments { command, run })
-}
-
-fn written(done: io::Result<()>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            anstream::eprintln!("error: the result cannot be written: {error}");
-            ExitCode::from(EXIT_OUTPUT)
-        }
-    }
 }
