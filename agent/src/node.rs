@@ -33,7 +33,7 @@ use crate::{
     supervisor::{Facts, Quiet, Supervisor, TokenRefused, Upgrade},
     token::TokenError,
     view,
-    work::{Admission, Paces, Work},
+    work::{UseMade, Work},
 };
 
 /// Why a node cannot begin.
@@ -140,8 +140,7 @@ impl Node {
             audit,
             figures: figures.clone(),
             gateways,
-            admission: Admission::default(),
-            paces: Paces::default(),
+            use_made: UseMade::default(),
         };
         let stacks = add_stacks(&mut work, &state);
         let facts = Facts {

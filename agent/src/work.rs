@@ -25,10 +25,9 @@ mod judged;
 mod pace;
 
 use account::{Asked, Outcome};
-pub use admission::Admission;
+use admission::Admission;
 use judged::{Observer, Rules};
-use pace::Paced;
-pub use pace::Paces;
+use pace::{Paced, Paces};
 
 use crate::{
     audit::{Audit, Entry, Event},
@@ -66,10 +65,15 @@ pub struct Work {
     pub figures: Arc<Figures>,
     /// This host's addresses towards its containers.
     pub gateways: Gateways,
-    /// How many streams there are.
-    pub admission: Admission,
-    /// How fast they may be.
-    pub paces: Paces,
+    /// What streams there are, for the policy's limits.
+    pub use_made: UseMade,
+}
+
+/// What is made of an agent, of which the policy's limits are bounds. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct UseMade {
+    admission: Admission,
+    paces: Paces,
 }
 
 /// Why a target was not reached.
@@ -114,7 +118,7 @@ impl Work {
     async fn stream(self, incoming: IncomingStream) {
         let (open, started) = (Asked::of(&incoming.open), self.world.clock.now());
         let policy = self.policy.borrow().policy.clone();
-        let _place = match self.admission.enter(policy.limits(), started) {
+        let _place = match self.use_made.admission.enter(policy.limits(), started) {
             Ok(place) => place,
             Err(limit) => {
                 let refusal = Refusal {
@@ -210,7 +214,7 @@ impl Work {
 
     fn paced(&self, target: &Target, remote: Option<SocketAddr>) -> Paced {
         Paced {
-            paces: self.paces.clone(),
+            paces: self.use_made.paces.clone(),
             policy: self.policy.clone(),
             clock: Arc::clone(&self.world.clock),
             target: target.clone(),

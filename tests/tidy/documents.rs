@@ -193,7 +193,7 @@ fn links_inside_the_repository_lead_somewhere() {
         "docs/netsim-scenarios.md",
         "docs/runbook.md",
     ] {
-        let folder = sources::root().join(path);
+        let folder = root().join(path);
         let folder = folder.parent().expect("a file is in a folder");
         for target in read(path)
             .split("](")

@@ -90,6 +90,7 @@ fn the_largest_figures_fit_a_control_message_many_times() {
         failed: u64::MAX,
         timed_out: u64::MAX,
         proxied: u64::MAX,
+        intercepted: u64::MAX,
     });
     let figures = AgentFigures {
         uptime_ms: u64::MAX,

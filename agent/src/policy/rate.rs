@@ -53,7 +53,7 @@ impl Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0.get();
-        let whole = UNITS.iter().find(|(_, size)| bytes % size == 0);
+        let whole = UNITS.iter().find(|(_, size)| bytes.is_multiple_of(*size));
         let (name, size) = whole.unwrap_or(&("", 1));
         write!(f, "{}{name}", bytes / size)
     }

@@ -9,7 +9,7 @@ use crate::policy::Limits;
 
 /// Counts streams. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Admission(Arc<Mutex<State>>);
+pub(super) struct Admission(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,7 +20,7 @@ struct State {
 
 /// A place among the open streams, until it is dropped.
 #[derive(Debug)]
-pub struct Place(Admission);
+pub(super) struct Place(Admission);
 
 impl Admission {
     /// Lets a stream in, or says by which key of the policy it is not.
@@ -30,7 +30,7 @@ impl Admission {
     /// # Errors
     ///
     /// The limit in the policy's words.
-    pub fn enter(&self, limits: &Limits, now: Instant) -> Result<Place, String> {
+    pub(super) fn enter(&self, limits: &Limits, now: Instant) -> Result<Place, String> {
         let mut state = self.state();
         if let Some(max) = limits.streams
             && state.open >= max

@@ -42,7 +42,7 @@ enum Direction {
 
 /// Every rate's account. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Paces(Arc<Mutex<Accounts>>);
+pub(super) struct Paces(Arc<Mutex<Accounts>>);
 
 type Accounts = BTreeMap<(String, Direction), Arc<Account>>;
 

@@ -70,8 +70,7 @@ fn bench(policy: &str, answers: &[(&'static str, &[&[&str]])]) -> Bench {
         figures: Figures::new(tokio::time::Instant::now().into_std()),
         policy_path: "/policy.toml".into(),
         gateways: Gateways::Fixed(Vec::new()),
-        admission: Admission::default(),
-        paces: Paces::default(),
+        use_made: UseMade::default(),
     };
     Bench {
         work,
