@@ -75,9 +75,8 @@ struct State {
     /// Hosts at whose stack something has happened.
     dirty: BTreeSet<NodeId>,
     timers: Timers,
-    /// Tasks that wait for anything at a host: those of UDP, of listeners, and of hosts
-    /// that sleep. Those of TCP wait in the stack, each for its socket.
-    wakers: BTreeMap<NodeId, Vec<Waker>>,
+    /// Tasks that wait at a host. Those of TCP wait in the stack, each for its socket.
+    wakers: BTreeMap<(NodeId, Awaited), Vec<Waker>>,
     asleep: BTreeSet<NodeId>,
     /// By how much wall clocks are wrong, in nanoseconds.
     skews: BTreeMap<NodeId, i64>,
@@ -86,6 +85,30 @@ struct State {
     authorities: BTreeMap<Name, Vec<u8>>,
     /// The present moment, and how much has happened in it.
     steps: (Instant, u64),
+}
+
+/// What a task waits for at a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Awaited {
+    /// A datagram, or an error about one.
+    Datagram,
+    /// A connection that comes in.
+    Connection,
+    /// That the host wakes up.
+    Morning,
+}
+
+impl Awaited {
+    const ALL: [Self; 3] = [Self::Datagram, Self::Connection, Self::Morning];
+
+    /// Whether it is there.
+    fn is_there(self, stack: &Stack) -> bool {
+        match self {
+            Self::Datagram => stack.has_datagrams(),
+            Self::Connection => stack.has_newcomers(),
+            Self::Morning => true,
+        }
+    }
 }
 
 /// Runs `main` in a world of a drawn scenario, and tells what was seen.
@@ -154,6 +177,9 @@ impl Sim {
 
     /// Moves packets until the world ends; to be spawned once.
     async fn drive(self) {
+        // A world in which nothing will happen by itself waits for a socket.
+        let timer = tokio::time::sleep(LONGEST);
+        tokio::pin!(timer);
         loop {
             let (next, woken) = self.state().settle(self.now());
             if !self.state().deeds.is_empty() {
@@ -161,13 +187,15 @@ impl Sim {
             }
             // Outside the lock: whoever is woken may be dropped by it, with its sockets.
             woken.into_iter().for_each(Waker::wake);
-            let next = next.map(|at| self.0.started + at.since_start());
-            // A world in which nothing will happen by itself waits for a socket.
-            let far = tokio::time::Instant::now() + LONGEST;
+            let next = next.map_or(LONGEST, Instant::since_start);
+            let next = self.0.started + next;
+            if timer.deadline() != next {
+                timer.as_mut().reset(next);
+            }
             tokio::select! {
                 biased;
                 () = self.0.kick.notified() => {}
-                () = tokio::time::sleep_until(next.unwrap_or(far)) => {}
+                () = &mut timer => {}
             }
         }
     }
@@ -282,21 +310,32 @@ impl Sim {
         result.map_err(errno)
     }
 
-    /// The same, for a task that waits for anything at the host where there is nothing yet.
+    /// Takes what has come to a host, for a task that waits for it where there is nothing yet.
     fn poll_stack<T>(
         &self,
-        host: NodeId,
+        (host, awaited): (NodeId, Awaited),
         cx: &mut Context<'_>,
-        act: impl FnOnce(&mut Stack, Instant) -> Result<T, HostError>,
+        act: impl FnOnce(&mut Stack) -> Result<T, HostError>,
     ) -> Poll<std::io::Result<T>> {
-        let polled = self.poll_socket(host, cx, |_, _| {}, act);
-        if polled.is_pending() {
-            self.state().wake_at(host, cx);
+        let now = self.now();
+        let mut state = self.state();
+        state.step(now);
+        if state.asleep.contains(&host) {
+            state.wake_at((host, Awaited::Morning), cx);
+            return Poll::Pending;
         }
-        polled
+        // To take what is there changes nothing for anybody else: the world is not driven.
+        let stack = state.stacks.get_mut(&host).expect("sockets are on hosts");
+        match act(stack) {
+            Err(HostError::WouldBlock) => {
+                state.wake_at((host, awaited), cx);
+                Poll::Pending
+            }
+            result => Poll::Ready(result.map_err(errno)),
+        }
     }
 
-    /// The same, for a task that waits by `wait` for one socket.
+    /// As [`Self::with_stack`], for a task that waits by `wait` for one socket.
     fn poll_socket<T>(
         &self,
         host: NodeId,
@@ -308,7 +347,7 @@ impl Sim {
         let mut state = self.state();
         state.step(now);
         if state.asleep.contains(&host) {
-            state.wake_at(host, cx);
+            state.wake_at((host, Awaited::Morning), cx);
             return Poll::Pending;
         }
         let stack = state.stacks.get_mut(&host).expect("sockets are on hosts");
@@ -372,12 +411,12 @@ impl State {
     /// happen by itself, and whom to wake.
     fn settle(&mut self, now: Instant) -> (Option<Instant>, Vec<Waker>) {
         self.dirty.extend(self.timers.due(now));
-        let mut touched = BTreeSet::new();
+        let mut touched = Vec::new();
         loop {
             self.step(now);
             while let Some(host) = self.dirty.pop_first() {
                 self.poll(now, host);
-                touched.insert(host);
+                touched.push(host);
             }
             self.network.advance(now);
             for deed in self.network.take_host_deeds() {
@@ -394,8 +433,19 @@ impl State {
                 break;
             }
         }
-        let waiting = touched.iter().filter_map(|host| self.wakers.remove(host));
-        let woken = waiting.flatten().collect();
+        let mut woken = Vec::new();
+        for host in touched {
+            let Some(stack) = self.stacks.get(&host) else {
+                continue;
+            };
+            for awaited in Awaited::ALL {
+                if awaited.is_there(stack)
+                    && let Some(waiting) = self.wakers.get_mut(&(host, awaited))
+                {
+                    woken.append(waiting);
+                }
+            }
+        }
         let next = [self.timers.first(), self.network.poll_at()]
             .into_iter()
             .flatten()
@@ -455,9 +505,9 @@ impl State {
         );
     }
 
-    /// Wakes a task once anything happens at a host.
-    fn wake_at(&mut self, host: NodeId, cx: &Context<'_>) {
-        let wakers = self.wakers.entry(host).or_default();
+    /// Wakes a task once something is there at a host.
+    fn wake_at(&mut self, what: (NodeId, Awaited), cx: &Context<'_>) {
+        let wakers = self.wakers.entry(what).or_default();
         if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             wakers.push(cx.waker().clone());
         }

@@ -8,6 +8,7 @@
 //! are one run; every packet is delivered, dropped with a cause that is counted, or under
 //! way.
 
+mod agenda;
 mod capture;
 mod diverter;
 mod edge;
@@ -17,6 +18,7 @@ mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::agenda::Agenda;
 pub use self::capture::Caught;
 pub use self::external::EdgeDeed;
 pub use self::timeline::{Change, HostDeed, Moment, timeline};
@@ -33,7 +35,7 @@ use crate::{
 };
 
 /// What has a time at which something happens by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 enum Component {
     Timeline,
     Link(LinkId),
@@ -64,8 +66,9 @@ pub struct Network {
     hosts: Vec<Option<HostState>>,
     moments: Vec<Moment>,
     next_moment: usize,
-    due: BTreeMap<Component, Instant>,
-    queue: BTreeSet<(Instant, Component)>,
+    agenda: Agenda,
+    /// Rooms for what boxes decide: one for each cable or edge that is passed at one moment.
+    rooms: Vec<Vec<Verdict>>,
     delivered: Vec<(NodeId, Packet)>,
     host_deeds: Vec<HostDeed>,
     /// What waits for edges that are somebody else's.
@@ -104,14 +107,15 @@ impl Network {
             .collect();
         let hosts = ids().map(|id| host(&scenario, &topology, id)).collect();
         let moments = timeline(&scenario);
+        let components = 1 + topology.links.len() + topology.nodes.len();
         let mut network = Self {
             topology,
             links,
             edges,
             hosts,
             next_moment: 0,
-            due: BTreeMap::new(),
-            queue: BTreeSet::new(),
+            agenda: Agenda::new(components),
+            rooms: Vec::new(),
             delivered: Vec::new(),
             host_deeds: Vec::new(),
             at_edges: Vec::new(),
@@ -174,7 +178,7 @@ impl Network {
     /// the host of the transparent proxies on it.
     pub fn send(&mut self, now: Instant, from: NodeId, packet: Packet) {
         if self.diverts(from) {
-            let mut verdicts = Vec::new();
+            let mut verdicts = self.room();
             self.edge(from).on_own_packet(now, packet, &mut verdicts);
             self.after_edge(now, from, verdicts);
             self.schedule(Component::Edge(from));
@@ -233,15 +237,19 @@ impl Network {
 
     /// When something happens by itself.
     pub fn poll_at(&self) -> Option<Instant> {
-        self.queue.first().map(|(at, _)| *at)
+        self.agenda.first().map(|(at, _)| at)
     }
 
     /// Everything that is due until `now` happens, in order.
     pub fn advance(&mut self, now: Instant) {
-        while let Some((at, component)) = self.queue.first().copied().filter(|one| one.0 <= now) {
-            let mut verdicts = Vec::new();
+        while let Some((at, number)) = self.agenda.first().filter(|one| one.0 <= now) {
+            let component = self.component(number);
+            let mut verdicts = self.room();
             match component {
-                Component::Timeline => self.next_change(at),
+                Component::Timeline => {
+                    self.keep_room(verdicts);
+                    self.next_change(at);
+                }
                 Component::Link(link) => {
                     self.links[link.0].on_time(at, &mut verdicts);
                     self.after_link(at, link, verdicts);
@@ -289,17 +297,36 @@ impl Network {
                 .as_ref()
                 .and_then(|edge| edge.chain.poll_at()),
         };
-        // Mostly the first of those under way is still the first.
-        if self.due.get(&component).copied() == at {
-            return;
+        self.agenda.set(self.number(component), at);
+    }
+
+    /// The number of a component on the agenda: at one moment, the timeline is first, then come
+    /// cables, then edges.
+    const fn number(&self, component: Component) -> usize {
+        match component {
+            Component::Timeline => 0,
+            Component::Link(link) => 1 + link.0,
+            Component::Edge(node) => 1 + self.links.len() + node.0,
         }
-        if let Some(before) = self.due.remove(&component) {
-            self.queue.remove(&(before, component));
+    }
+
+    const fn component(&self, number: usize) -> Component {
+        let links = self.links.len();
+        match number {
+            0 => Component::Timeline,
+            number if number <= links => Component::Link(LinkId(number - 1)),
+            number => Component::Edge(NodeId(number - 1 - links)),
         }
-        if let Some(at) = at {
-            self.due.insert(component, at);
-            self.queue.insert((at, component));
-        }
+    }
+
+    /// Room for what a box decides; given back empty by [`Self::keep_room`].
+    fn room(&mut self) -> Vec<Verdict> {
+        self.rooms.pop().unwrap_or_default()
+    }
+
+    fn keep_room(&mut self, room: Vec<Verdict>) {
+        debug_assert!(room.is_empty(), "whoever had it has taken everything out");
+        self.rooms.push(room);
     }
 
     /// A packet goes into a link from one of its ends.
@@ -317,7 +344,7 @@ impl Network {
             let seen = Sighting::of((now, name, side.other()), &packet, is_handshake);
             self.trace.sightings.push(seen);
         }
-        let mut verdicts = Vec::new();
+        let mut verdicts = self.room();
         self.links[link.0].on_packet(now, side, packet, &mut verdicts);
         self.after_link(now, link, verdicts);
         self.schedule(Component::Link(link));
@@ -340,8 +367,8 @@ impl Network {
 
     /// What comes out of a link arrives at its ends; an answer to what was too long goes
     /// back to the end that it came from.
-    fn after_link(&mut self, now: Instant, link: LinkId, verdicts: Vec<Verdict>) {
-        for verdict in verdicts {
+    fn after_link(&mut self, now: Instant, link: LinkId, mut verdicts: Vec<Verdict>) {
+        for verdict in verdicts.drain(..) {
             let Verdict::Forward { to, packet } = verdict else {
                 continue;
             };
@@ -363,11 +390,11 @@ impl Network {
                 }
             }
         }
+        self.keep_room(verdicts);
     }
 
     /// A packet arrives at a side of an edge.
     fn arrive(&mut self, now: Instant, node: NodeId, from: Side, packet: Packet) {
-        let mut verdicts = Vec::new();
         let edge = self.edge(node);
         let diversion = edge.divert(from, &packet);
         if let Diversion::Begins(proxy) = diversion {
@@ -377,6 +404,7 @@ impl Network {
             self.delivered.push((node, packet));
             return;
         }
+        let mut verdicts = self.room();
         let edge = self.edge(node);
         edge.on_packet(now, from, packet, &mut verdicts);
         self.after_edge(now, node, verdicts);
@@ -384,8 +412,8 @@ impl Network {
     }
 
     /// What an edge decided goes into the link that leads there.
-    fn after_edge(&mut self, now: Instant, node: NodeId, verdicts: Vec<Verdict>) {
-        for verdict in verdicts {
+    fn after_edge(&mut self, now: Instant, node: NodeId, mut verdicts: Vec<Verdict>) {
+        for verdict in verdicts.drain(..) {
             match verdict {
                 Verdict::Forward { to, packet }
                     if to == Side::Inside
@@ -406,6 +434,7 @@ impl Network {
                 Verdict::Drop { .. } => {}
             }
         }
+        self.keep_room(verdicts);
     }
 
     fn deliver(&mut self, now: Instant, node: NodeId, packet: Packet) {

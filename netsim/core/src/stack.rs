@@ -197,8 +197,27 @@ impl Stack {
         self.poll(now);
     }
 
+    /// Whether there is no TCP here, which alone has timers and something to send by itself.
+    fn is_without_tcp(&self) -> bool {
+        let mut listeners = self.listeners.values();
+        self.tcp.is_empty() && self.device.received.is_empty() && listeners.all(Listener::is_idle)
+    }
+
+    /// Whether something waits for whoever receives datagrams.
+    pub fn has_datagrams(&self) -> bool {
+        self.udp.has_something()
+    }
+
+    /// Whether connections have come in that nobody has accepted, or are about to.
+    pub fn has_newcomers(&self) -> bool {
+        !self.listeners.values().all(Listener::is_idle)
+    }
+
     /// Timers run, and what can be sent is sent.
     pub fn poll(&mut self, now: Instant) {
+        if self.is_without_tcp() {
+            return;
+        }
         let now = to_smoltcp(now);
         self.interface
             .poll(now, &mut self.device, &mut self.sockets);
@@ -207,6 +226,9 @@ impl Stack {
 
     /// When a timer runs out.
     pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
+        if self.is_without_tcp() {
+            return None;
+        }
         let at = self.interface.poll_at(to_smoltcp(now), &self.sockets)?;
         let micros = u64::try_from(at.total_micros()).unwrap_or(0);
         Some(Instant::at(Duration::from_micros(micros)).max(now))

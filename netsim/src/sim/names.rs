@@ -10,7 +10,7 @@ use netsim_core::{
 };
 use tokio::task::JoinSet;
 
-use super::Sim;
+use super::{Awaited, Sim};
 
 /// The port of DNS.
 pub(super) const PORT: u16 = 53;
@@ -33,7 +33,8 @@ async fn serve(sim: Sim, host: NodeId) {
         return;
     };
     loop {
-        let next = poll_fn(|cx| sim.poll_stack(host, cx, |stack, _| stack.receive_udp(id))).await;
+        let what = (host, Awaited::Datagram);
+        let next = poll_fn(|cx| sim.poll_stack(what, cx, |stack| stack.receive_udp(id))).await;
         // An error is about an answer that did not arrive: who asked is gone.
         let Ok(datagram) = next else {
             continue;
@@ -131,8 +132,9 @@ impl Socket<'_> {
 
     async fn answer(&self, id: u16) -> io::Result<Vec<IpAddr>> {
         loop {
-            let receive = |stack: &mut netsim_core::stack::Stack, _| stack.receive_udp(self.id);
-            let next = poll_fn(|cx| self.sim.poll_stack(self.host, cx, receive)).await?;
+            let receive = |stack: &mut netsim_core::stack::Stack| stack.receive_udp(self.id);
+            let what = (self.host, Awaited::Datagram);
+            let next = poll_fn(|cx| self.sim.poll_stack(what, cx, receive)).await?;
             match dns::addresses(id, &next.payload) {
                 Some(Ok(addresses)) => return Ok(addresses),
                 Some(Err(refusal)) => {

@@ -14,7 +14,7 @@ use netsim_core::{
 };
 use tokio::task::JoinSet;
 
-use super::{MTU, Sim, tcp::SimTcp};
+use super::{Awaited, MTU, Sim, tcp::SimTcp};
 use crate::proxy::{Diverted, Door, Proxy, TakeIn};
 
 /// Has every proxy of the scenario serve; until what is returned is dropped.
@@ -98,12 +98,13 @@ struct SimIntake {
 #[async_trait]
 impl TakeIn for SimIntake {
     async fn accept(&self) -> io::Result<Diverted> {
-        let accept = |stack: &mut Stack, _| {
+        let accept = |stack: &mut Stack| {
             let (id, _) = stack.accept(self.first_port).ok_or(HostError::WouldBlock)?;
             let (to, _) = stack.ends(id).ok_or(HostError::ConnectionReset)?;
             Ok((id, to))
         };
-        let (id, to) = poll_fn(|cx| self.sim.poll_stack(self.node, cx, accept)).await?;
+        let what = (self.node, Awaited::Connection);
+        let (id, to) = poll_fn(|cx| self.sim.poll_stack(what, cx, accept)).await?;
         let io = Box::new(SimTcp::accepted(&self.sim, self.node, id));
         Ok(Diverted { io, to })
     }

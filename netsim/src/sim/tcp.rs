@@ -17,7 +17,7 @@ use netsim_core::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tunnel::world::{BoxIo, Listen};
 
-use super::Sim;
+use super::{Awaited, Sim};
 
 /// A connection.
 #[derive(Debug)]
@@ -137,9 +137,9 @@ impl SimListener {
 #[async_trait]
 impl Listen for SimListener {
     async fn accept(&self) -> io::Result<(BoxIo, SocketAddr)> {
-        let accept =
-            |stack: &mut Stack, _: Instant| stack.accept(self.port).ok_or(HostError::WouldBlock);
-        let (id, remote) = poll_fn(|cx| self.sim.poll_stack(self.host, cx, accept)).await?;
+        let accept = |stack: &mut Stack| stack.accept(self.port).ok_or(HostError::WouldBlock);
+        let what = (self.host, Awaited::Connection);
+        let (id, remote) = poll_fn(|cx| self.sim.poll_stack(what, cx, accept)).await?;
         let tcp = SimTcp::accepted(&self.sim, self.host, id);
         Ok((Box::new(tcp), remote))
     }

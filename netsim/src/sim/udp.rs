@@ -9,7 +9,7 @@ use std::{
 };
 
 use netsim_core::{
-    stack::{HostError, UdpId},
+    stack::{Datagram, HostError, UdpId},
     topology::NodeId,
 };
 use quinn::{
@@ -17,7 +17,20 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 
-use super::Sim;
+use super::{Awaited, Sim};
+
+/// Puts a datagram where quinn wants it; what does not fit is cut off.
+fn put(datagram: &Datagram, buffer: &mut [u8]) -> RecvMeta {
+    let length = datagram.payload.len().min(buffer.len());
+    buffer[..length].copy_from_slice(&datagram.payload[..length]);
+    RecvMeta {
+        addr: datagram.source,
+        len: length,
+        stride: length,
+        ecn: None,
+        dst_ip: Some(datagram.destination.ip()),
+    }
+}
 
 /// A UDP socket.
 #[derive(Debug)]
@@ -55,21 +68,21 @@ impl AsyncUdpSocket for SimUdp {
         buffers: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let id = self.id;
-        let received = self
-            .sim
-            .poll_stack(self.host, cx, |stack, _| stack.receive_udp(id));
-        let datagram = std::task::ready!(received)?;
-        let length = datagram.payload.len().min(buffers[0].len());
-        buffers[0][..length].copy_from_slice(&datagram.payload[..length]);
-        meta[0] = RecvMeta {
-            addr: datagram.source,
-            len: length,
-            stride: length,
-            ecn: None,
-            dst_ip: Some(datagram.destination.ip()),
-        };
-        Poll::Ready(Ok(1))
+        let (id, what) = (self.id, (self.host, Awaited::Datagram));
+        self.sim.poll_stack(what, cx, |stack| {
+            let mut taken = 0;
+            for (buffer, meta) in buffers.iter_mut().zip(meta.iter_mut()) {
+                let datagram = match stack.receive_udp(id) {
+                    Ok(datagram) => datagram,
+                    // What is wrong is told when there is nothing else.
+                    Err(error) if taken == 0 => return Err(error),
+                    Err(_) => break,
+                };
+                *meta = put(&datagram, buffer);
+                taken += 1;
+            }
+            Ok(taken)
+        })
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -17,6 +17,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Chain {
     boxes: Vec<Box<dyn Middlebox>>,
+    /// Room for what one box decides, and for packets between two boxes.
+    of_one: Vec<Verdict>,
+    waiting: VecDeque<(usize, Side, Packet)>,
 }
 
 impl Chain {
@@ -51,34 +54,32 @@ impl Chain {
                 stream("nat64"),
             )));
         }
-        Self { boxes }
-    }
-
-    /// A packet that comes to the box at `at` from a side, until all that follows from it
-    /// has left the chain.
-    fn run(
-        &mut self,
-        now: Instant,
-        mut waiting: VecDeque<(usize, Side, Packet)>,
-        verdicts: &mut Vec<Verdict>,
-    ) {
-        let mut of_one = Vec::new();
-        while let Some((at, from, packet)) = waiting.pop_front() {
-            self.boxes[at].on_packet(now, from, packet, &mut of_one);
-            for verdict in of_one.drain(..) {
-                self.next(at, verdict, &mut waiting, verdicts);
-            }
+        Self {
+            boxes,
+            of_one: Vec::new(),
+            waiting: VecDeque::new(),
         }
     }
 
-    /// What a box decided goes on to the next one, or leaves the chain.
-    fn next(
-        &self,
-        at: usize,
-        verdict: Verdict,
-        waiting: &mut VecDeque<(usize, Side, Packet)>,
-        verdicts: &mut Vec<Verdict>,
-    ) {
+    /// What waits between the boxes goes on, until all that follows from it has left the
+    /// chain.
+    fn run(&mut self, now: Instant, verdicts: &mut Vec<Verdict>) {
+        while let Some((at, from, packet)) = self.waiting.pop_front() {
+            let mut of_one = std::mem::take(&mut self.of_one);
+            self.boxes[at].on_packet(now, from, packet, &mut of_one);
+            self.go_on(at, of_one, verdicts);
+        }
+    }
+
+    /// What the box at `at` decided goes on to the next one, or leaves the chain.
+    fn go_on(&mut self, at: usize, mut of_one: Vec<Verdict>, verdicts: &mut Vec<Verdict>) {
+        for verdict in of_one.drain(..) {
+            self.next(at, verdict, verdicts);
+        }
+        self.of_one = of_one;
+    }
+
+    fn next(&mut self, at: usize, verdict: Verdict, verdicts: &mut Vec<Verdict>) {
         let (to, packet) = match verdict {
             Verdict::Forward { to, packet } => (to, packet),
             Verdict::Drop { .. } => {
@@ -91,7 +92,7 @@ impl Chain {
             Side::Inside => at.checked_sub(1),
         };
         match next {
-            Some(next) => waiting.push_back((next, to.other(), packet)),
+            Some(next) => self.waiting.push_back((next, to.other(), packet)),
             None => verdicts.push(Verdict::Forward { to, packet }),
         }
     }
@@ -109,7 +110,8 @@ impl Middlebox for Chain {
                 packet,
             });
         } else {
-            self.run(now, VecDeque::from([(first, from, packet)]), verdicts);
+            self.waiting.push_back((first, from, packet));
+            self.run(now, verdicts);
         }
     }
 
@@ -120,13 +122,10 @@ impl Middlebox for Chain {
 
     fn on_time(&mut self, now: Instant, verdicts: &mut Vec<Verdict>) {
         for at in 0..self.boxes.len() {
-            let mut of_one = Vec::new();
+            let mut of_one = std::mem::take(&mut self.of_one);
             self.boxes[at].on_time(now, &mut of_one);
-            let mut waiting = VecDeque::new();
-            for verdict in of_one {
-                self.next(at, verdict, &mut waiting, verdicts);
-            }
-            self.run(now, waiting, verdicts);
+            self.go_on(at, of_one, verdicts);
+            self.run(now, verdicts);
         }
     }
 

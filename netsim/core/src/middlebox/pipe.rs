@@ -6,7 +6,7 @@
 //! under way; without `reorder` packets come out in the order in which they went in,
 //! whatever the jitter; no more bytes come out than the rate allows.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use super::{Cause, EdgeAddress, Touched, Verdict};
 use crate::{
@@ -45,8 +45,7 @@ pub struct Pipe {
     /// When the last packet that was not reordered comes out.
     last_out: Instant,
     /// By the time at which it comes out, then in the order of coming in.
-    under_way: BTreeMap<(Instant, u64), Packet>,
-    sequence: u64,
+    under_way: VecDeque<(Instant, Packet)>,
     touched: Touched,
 }
 
@@ -69,8 +68,7 @@ impl Pipe {
             is_in_burst: false,
             busy_until: Instant::START,
             last_out: Instant::START,
-            under_way: BTreeMap::new(),
-            sequence: 0,
+            under_way: VecDeque::new(),
             touched: Touched::default(),
         }
     }
@@ -108,19 +106,15 @@ impl Pipe {
 
     /// When the next packet comes out.
     pub fn poll_at(&self) -> Option<Instant> {
-        self.under_way.keys().next().map(|(at, _)| *at)
+        self.under_way.front().map(|(at, _)| *at)
     }
 
     /// Packets whose time has come come out.
     pub fn on_time(&mut self, now: Instant, verdicts: &mut Vec<Verdict>) {
-        while let Some(entry) = self.under_way.first_entry() {
-            if entry.key().0 > now {
-                return;
-            }
-            verdicts.push(Verdict::Forward {
-                to: self.to,
-                packet: entry.remove(),
-            });
+        let to = self.to;
+        while self.under_way.front().is_some_and(|(at, _)| *at <= now) {
+            let next = self.under_way.pop_front();
+            verdicts.extend(next.map(|(_, packet)| Verdict::Forward { to, packet }));
         }
     }
 
@@ -273,8 +267,10 @@ impl Pipe {
     }
 
     fn put(&mut self, at: Instant, packet: Packet) {
-        self.under_way.insert((at, self.sequence), packet);
-        self.sequence += 1;
+        // Only what is reordered comes out before what went in earlier, or is passed by it.
+        let earlier = self.under_way.iter().rev().take_while(|(one, _)| *one > at);
+        let place = self.under_way.len() - earlier.count();
+        self.under_way.insert(place, (at, packet));
     }
 }
 

@@ -44,6 +44,13 @@ pub(super) struct Listener {
     waiting: Vec<SocketHandle>,
 }
 
+impl Listener {
+    /// Whether no connection waits, nor is on its way.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
 /// Bytes that a TCP socket holds in each direction: Linux begins with about as much, and
 /// the product's windows are its own.
 const BUFFER: usize = 256 * 1024;

@@ -139,6 +139,12 @@ impl UdpTable {
         }
     }
 
+    /// Whether a datagram or an error waits at any socket.
+    pub(super) fn has_something(&self) -> bool {
+        let mut all = self.all.values();
+        all.any(|socket| !socket.waiting.is_empty() || socket.error.is_some())
+    }
+
     /// The pending error, once.
     pub(super) fn take_error(&mut self, id: UdpId) -> Result<(), HostError> {
         let error = self.all.get_mut(&id).and_then(|socket| socket.error.take());
