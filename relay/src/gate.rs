@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::trace;
@@ -22,7 +22,10 @@ use wire::prelude::Prelude;
 
 use crate::{
     admission::{Admission, Calibration, Door, Fleet, Rate, Sample, Verdict},
-    limits::{CALIBRATE_EVERY, HANDSHAKES_PER_SECOND_ASSUMED, LINGER, LINGERING_MAX},
+    limits::{
+        CALIBRATE_EVERY, HANDSHAKES_PER_SECOND_ASSUMED, LINGER, LINGERING_MAX,
+        RECONNECT_WINDOW_TOLD_EVERY,
+    },
     metrics::{Admissions, Metrics},
 };
 
@@ -171,14 +174,30 @@ impl Gate {
     }
 
     /// Looks again and again at what handshakes cost, and tells who is still to come, until
-    /// the token is cancelled.
-    pub async fn keep(self: Arc<Self>, fleet: impl Fn() -> Fleet, stop: CancellationToken) {
+    /// the token is cancelled. Where nothing is learnt from handshakes, it looks when
+    /// `changes` has changed, and when a window may have been told.
+    pub async fn keep(
+        self: Arc<Self>,
+        fleet: impl Fn() -> Fleet,
+        mut changes: watch::Receiver<u64>,
+        stop: CancellationToken,
+    ) {
         let mut last = (self.world.clock.now(), processor_time());
+        // Who was here before it began to look.
+        changes.mark_changed();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(CALIBRATE_EVERY) => {}
+            }
+            if !self.is_calibrated {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    Ok(()) = changes.changed() => {}
+                    () = tokio::time::sleep(RECONNECT_WINDOW_TOLD_EVERY) => {}
+                }
             }
             let fleet = fleet();
             let Some(mut admission) = self.admission() else {

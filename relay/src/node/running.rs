@@ -145,7 +145,9 @@ async fn keep_gate(node: Node, stop: CancellationToken) {
         Err(error) => warn!(%error, "the store does not say how many agents are to come"),
     }
     let registry = Arc::clone(&node.registry);
-    node.gate.clone().keep(move || registry.fleet(), stop).await;
+    let changes = registry.changes();
+    let fleet = move || registry.fleet();
+    node.gate.clone().keep(fleet, changes, stop).await;
 }
 
 /// Has agents asked for their stacks that anything is assigned to.
