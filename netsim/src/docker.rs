@@ -2,13 +2,15 @@
 //! real HTTP, over whatever carries bytes.
 //!
 //! In a simulation each agent's host has one behind its [`World`], in the process; in the
-//! lab the same model listens on a Unix socket. It counts what it was asked, so that a run
-//! can be compared with what was to happen in it. What the real Engine does not have is
+//! lab the same model listens on a Unix socket. It counts what it was asked, and keeps a ledger
+//! of what it created, so that a run can be compared with what was to happen in it. What the
+//! real Engine does not have is
 //! `POST /echo`: a connection that is hijacked as attach and exec are, and then sends back
 //! what it gets.
 
 mod api;
 mod client;
+mod ledger;
 mod socket;
 
 use std::{
@@ -16,7 +18,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -30,8 +32,9 @@ use tokio::{
 };
 use tunnel::{World, world::TargetSocket};
 
+use self::ledger::Ledger;
 pub use api::{API_VERSION, ENGINE_VERSION};
-pub use client::{echo, hijack};
+pub use client::{create, echo, hijack};
 
 /// Connections at one time: far above what one session has streams.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -59,6 +62,13 @@ struct Counts {
     echoes: AtomicU64,
     finished: AtomicU64,
     echoed_bytes: AtomicU64,
+    ledger: Mutex<Ledger>,
+}
+
+impl Counts {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What an Engine was asked so far.
@@ -76,6 +86,8 @@ pub struct Seen {
     pub finished: u64,
     /// Bytes that were sent back.
     pub echoed_bytes: u64,
+    /// Containers that were created.
+    pub containers: usize,
 }
 
 impl Engine {
@@ -90,7 +102,14 @@ impl Engine {
             echoes: read(&counts.echoes),
             finished: read(&counts.finished),
             echoed_bytes: read(&counts.echoed_bytes),
+            containers: counts.ledger().containers(),
         }
+    }
+
+    /// Requests to create a container that were sent once and have arrived several times, by
+    /// the numbers that they were given.
+    pub fn repeated(&self) -> Vec<String> {
+        self.0.counts.ledger().repeated()
     }
 
     /// A host on which this Engine has the socket at `path`.
@@ -134,7 +153,7 @@ impl Engine {
         self.0.is_stopped.store(false, Ordering::Relaxed);
     }
 
-    fn connections(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+    fn connections(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.0
             .connections
             .lock()
@@ -179,7 +198,13 @@ where
     let hijacked: Mutex<Option<OnUpgrade>> = Mutex::default();
     let answer = |mut request| {
         counts.requests.fetch_add(1, Ordering::Relaxed);
-        let (answer, upgrade) = api::answer(&mut request);
+        let (answer, upgrade) = match api::creates(&request) {
+            Some((name, number)) => {
+                let created = counts.ledger().create(&name, &number);
+                (api::created(&name, created), None)
+            }
+            None => api::answer(&mut request),
+        };
         if upgrade.is_some() {
             *hijacked.lock().unwrap_or_else(PoisonError::into_inner) = upgrade;
         }

@@ -6,10 +6,9 @@
 //! boxes are two worlds. All of it lives in a [`sandbox`], and nothing outlives it; it
 //! works rootless. What a machine lacks is said before anything starts ([`preflight`]).
 //!
-//! What differs from the simulation: time is real, so nothing is replayed to the packet;
-//! and clocks cannot be wrong (a time namespace shifts only clocks that nobody reads
-//! dates from), so `skew` is left out and said ([`Lab::left_out`]).
+//! What differs from the simulation: time is real, so nothing is replayed to the packet.
 
+mod at_rest;
 mod caretaker;
 mod ends;
 mod fabric;
@@ -32,7 +31,9 @@ mod stacks;
 mod syscall;
 mod tools;
 mod watch;
+mod wireguard;
 mod world;
+mod wrong_clock;
 
 use std::path::{Path, PathBuf};
 

@@ -293,6 +293,9 @@ impl Stage {
     /// Ends everything in order, and notes what is left.
     async fn take_down(mut self) {
         self.vendor.shutdown().await;
+        for agent in &self.agents {
+            agent.look_at_ledger(&self.sim);
+        }
         let mut ending = JoinSet::new();
         for mut agent in self.agents {
             ending.spawn(async move {

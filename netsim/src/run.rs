@@ -328,7 +328,10 @@ fn skipped(request: &Request, world: World) -> Vec<Skipped> {
         .map(|scenario| Skipped {
             scenario: (*scenario.name).clone(),
             world,
-            why: "its file says that it does not run there".to_owned(),
+            why: scenario.because.as_ref().map_or_else(
+                || "its file says that it does not run there".to_owned(),
+                |because| because.as_str().to_owned(),
+            ),
         })
         .collect()
 }

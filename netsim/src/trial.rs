@@ -29,7 +29,10 @@ use wire::id::RequestId;
 
 use crate::{
     docker::Engine,
-    lab::{Fabric, Host, Lab, LabError, Options, programs},
+    lab::{
+        Fabric, Host, Lab, LabError, Options,
+        programs::{self, Program},
+    },
     outcome::Run,
     play::{self, Keeps, Played},
     workload::{Desk, Measured, Vendor, Workload},
@@ -67,15 +70,15 @@ impl Pace {
 /// without half a minute after it is online, and only that touches what keeps it from it.
 const SCALE_BEHIND_A_PROXY: u32 = 3;
 
-/// By how much a scenario is made shorter: not at all where a VPN comes up, or where the proxy
-/// of an agent cuts connections, since an agent needs its time to notice, and its timers are not
-/// divided.
+/// By how much a scenario is made shorter: not at all where a VPN comes up, since an agent needs
+/// its time to notice, and its timers are not divided. Behind a proxy that cuts, no session is
+/// ever old enough to do without.
 pub fn scale_of(drawn: &Scenario, pace: Pace) -> u32 {
     let mut events = drawn.events.iter();
     let has_vpn = events.any(|event| matches!(*event.deed, Deed::VpnUp | Deed::VpnDown));
     let is_behind = drawn.hosts.iter().any(|host| host.proxy.is_some());
     let is_cut = drawn.proxies.iter().any(|proxy| proxy.cut_after.is_some());
-    match (has_vpn || is_behind && is_cut, is_behind) {
+    match (has_vpn, is_behind && !is_cut) {
         (true, _) => 1,
         (false, true) => pace.scale.min(SCALE_BEHIND_A_PROXY),
         (false, false) => pace.scale,
@@ -125,25 +128,36 @@ pub fn play(drawn: &Scenario, seed: Seed, pace: Pace, keeps: Keeps) -> Result<Pl
         .build()
         .map_err(failed("no runtime"))?;
     let vendor = Arc::new(Operator::beside(&lab));
+    let agents = lab.agents().iter();
     let streams = Desks {
         workload: Workload::of(&scenario),
+        engines: agents
+            .map(|agent| (Arc::clone(agent), Engine::default()))
+            .collect(),
         seed,
         measured: measured.clone(),
     };
     runtime.block_on(async {
         let left = end.since(lab.now());
-        let work = streams.work(&lab, &vendor);
+        let work = streams.work(&vendor);
         // The run is as long as it is: what is under way then is left alone.
         drop(tokio::time::timeout(left, work).await);
     });
-    let mut notes = lab.left_out();
-    notes.extend(lab.troubles());
+    let mut notes = lab.troubles();
     notes.extend(vendor.troubles());
     let (touched, vacuous) = (lab.touched(), lab.vacuous());
     let pcapng = (keeps == Keeps::Packets).then(|| lab.pcapng());
+    for (agent, engine) in &streams.engines {
+        for number in engine.repeated() {
+            vendor.observe(&agent.host().name, Word::DeployedTwice, &number);
+        }
+    }
     drop(vendor);
+    // Nobody asks for anything any more.
+    lab.look_for_leaks();
+    let over = lab.now();
     let trace = lab.stop();
-    let checks = play::checks(&scenario, &trace.observations, end);
+    let checks = play::checks(&scenario, &trace.observations, over.max(end));
     let run = Run {
         scenario: (*scenario.name).clone(),
         world: World::Lab,
@@ -172,6 +186,8 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> LabError {
 /// What is asked of all agents.
 struct Desks {
     workload: Workload,
+    /// Beside which agent is which.
+    engines: Vec<(Arc<Program>, Engine)>,
     seed: Seed,
     measured: Measured,
 }
@@ -179,13 +195,13 @@ struct Desks {
 impl Desks {
     /// Engines answer, and streams come and go. To be cut off when the run is over: Docker does
     /// not end with the last stream.
-    async fn work(&self, lab: &Lab, vendor: &Arc<Operator>) {
+    async fn work(&self, vendor: &Arc<Operator>) {
         let (mut engines, mut streams) = (JoinSet::new(), JoinSet::new());
-        for agent in lab.agents() {
-            let host = agent.host();
+        for (agent, engine) in &self.engines {
+            let (host, engine) = (agent.host(), engine.clone());
             match UnixListener::bind(programs::docker_socket(host)) {
                 Ok(listener) => {
-                    engines.spawn(async move { Engine::default().serve_unix(&listener).await });
+                    engines.spawn(async move { engine.serve_unix(&listener).await });
                 }
                 Err(error) => vendor.note(format!("no Docker Engine on {}: {error}", host.name)),
             }
@@ -289,6 +305,11 @@ impl Vendor for Operator {
         let host = host.clone();
         self.fabric
             .with(move |network, _| network.has_seen_since(&host, Word::Online, since))
+    }
+
+    /// An operator's command ends its Unix socket in the same way, whatever ended the stream.
+    fn tells_breaks(&self) -> bool {
+        false
     }
 
     fn now(&self) -> Instant {

@@ -1,5 +1,6 @@
 //! What the vendor does meanwhile: streams to the Docker Engine of every agent, whose bytes
-//! come back and are compared.
+//! come back and are compared, and deployments there, each of which is asked for until it is
+//! answered.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -29,6 +30,9 @@ use crate::{
 /// How long a stream that is to last waits between its parts.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a vendor waits for the answer to a deployment before it asks again.
+const ANSWER: Duration = Duration::from_secs(20);
+
 /// The streams that one agent is asked for.
 #[derive(Debug, Clone)]
 pub struct Workload {
@@ -36,6 +40,8 @@ pub struct Workload {
     every: Duration,
     bytes: usize,
     lasts: Duration,
+    deployments: u32,
+    run: Duration,
 }
 
 impl Workload {
@@ -47,11 +53,37 @@ impl Workload {
             every: workload.every.get(),
             bytes: usize::try_from(workload.bytes.get().bytes).unwrap_or(usize::MAX),
             lasts: workload.lasts.get(),
+            deployments: workload.deployments.get(),
+            run: scenario.duration.get(),
         }
     }
 
-    /// Opens them one after the other, whatever becomes of those before. Ends with the last.
+    /// Does all of it, and ends with the last of it.
     pub async fn run(self, desk: Desk) {
+        tokio::join!(self.clone().open_streams(desk.clone()), self.deploy(desk));
+    }
+
+    /// Asks for deployments, spread over the run. One that was not answered is asked for again,
+    /// with the same name: it is to be there once.
+    async fn deploy(self, desk: Desk) {
+        let begun = Instant::now();
+        for number in 1..=self.deployments {
+            let at = self.run * number / (self.deployments + 1);
+            tokio::time::sleep_until(begun + at).await;
+            let name = format!("deployment-{number}");
+            let mut dice = desk
+                .seed
+                .stream(&format!("deployment.{}.{number}", desk.host));
+            while desk.ask_for(&name, &mut dice).await.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            desk.vendor
+                .observe(&desk.host, Word::Deployed, &number.to_string());
+        }
+    }
+
+    /// Opens streams one after the other, whatever becomes of those before.
+    async fn open_streams(self, desk: Desk) {
         let mut streams = JoinSet::new();
         let mut at = Instant::now();
         for number in 0..self.streams {
@@ -84,7 +116,12 @@ impl Workload {
                 (Word::StreamDone, String::new())
             }
             Err(Failed::NeverOpened) => return,
-            Err(Failed::Corrupted) => (Word::Corrupted, format!("stream {number}")),
+            Err(Failed::EndedEarly) if !desk.vendor.tells_breaks() => {
+                (Word::StreamReset, "ended early".to_owned())
+            }
+            Err(Failed::Corrupted | Failed::EndedEarly) => {
+                (Word::Corrupted, format!("stream {number}"))
+            }
             Err(Failed::Reset(why)) => (Word::StreamReset, why),
         };
         desk.vendor.observe(&desk.host, word.0, &word.1);
@@ -116,7 +153,7 @@ impl Workload {
                 }
                 writer.write_all(part).await?;
             }
-            writer.shutdown().await
+            writer.shutdown().await.map_err(Failed::from)
         };
         let receive = async {
             let mut seen = 0;
@@ -127,20 +164,21 @@ impl Workload {
                     desk.measure(Reading::RoundTrip(begun.elapsed()));
                 }
                 if read == 0 {
-                    return Ok::<bool, std::io::Error>(seen == sent.len());
+                    let is_all = seen == sent.len();
+                    return if is_all {
+                        Ok(())
+                    } else {
+                        Err(Failed::EndedEarly)
+                    };
                 }
                 if sent.get(seen..seen + read) != Some(&room[..read]) {
-                    return Ok(false);
+                    return Err(Failed::Corrupted);
                 }
                 seen += read;
             }
         };
-        let (_sent, is_whole) = tokio::try_join!(send, receive)?;
-        if is_whole {
-            Ok(())
-        } else {
-            Err(Failed::Corrupted)
-        }
+        tokio::try_join!(send, receive)?;
+        Ok(())
     }
 }
 
@@ -156,6 +194,10 @@ pub trait Vendor: Send + Sync {
 
     /// Whether an agent came online after a moment.
     fn came_online_since(&self, host: &Name, since: time::Instant) -> bool;
+
+    /// Whether a stream that was broken off ends otherwise than one that was finished. Where it
+    /// does, bytes that are missing before an end in order are lost ones.
+    fn tells_breaks(&self) -> bool;
 
     /// How long the run has been going on.
     fn now(&self) -> time::Instant;
@@ -200,6 +242,18 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Desk {
+    /// Asks for a deployment once.
+    async fn ask_for(&self, name: &str, dice: &mut Dice) -> std::io::Result<()> {
+        let mut id = [0; 16];
+        dice.fill(&mut id);
+        let id = RequestId::from_bytes(id);
+        let ask = async {
+            let stream = self.vendor.open(&self.host, id).await?;
+            docker::create(stream, name, &id.to_string()).await
+        };
+        tokio::time::timeout(ANSWER, ask).await?
+    }
+
     fn dice(&self, number: u32) -> Dice {
         self.seed
             .stream(&format!("workload.{}.{number}", self.host))
@@ -219,8 +273,10 @@ impl Desk {
 enum Failed {
     /// The agent, or the session, was gone before anything was sent.
     NeverOpened,
-    /// Other bytes came back, or not all of them before the end.
+    /// Other bytes came back.
     Corrupted,
+    /// Not all of them came back before the end.
+    EndedEarly,
     /// It was broken off.
     Reset(String),
 }

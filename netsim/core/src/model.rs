@@ -23,7 +23,7 @@ pub use self::{
         Protocol, Rule, Ruling, Speech, Timeouts, UdpBlock,
     },
     expectation::{Expectation, Operator, Pattern, Word},
-    host::{Host, Proxy, ProxyKind, RealProxy, RealResolver, Role, Vpn},
+    host::{Host, Proxy, ProxyKind, RealProxy, RealResolver, RealVpn, Role, Vpn},
     line::{Bursts, Cable, End, Jitter, Line, Reorder, Shape, Side, TooBig},
     preset::Preset,
     reference::reference,
@@ -55,6 +55,8 @@ record! {
         "observed" observed: Vec<Text>,
         /// Where it can be run.
         "worlds" worlds: Vec<World> = World::ALL.to_vec(),
+        /// Why it is run in one of them alone.
+        "because" because: Option<Text> = None,
         /// How long a run lasts.
         "duration" duration: At<Choice<Duration>>,
         /// Machines.

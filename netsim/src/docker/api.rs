@@ -11,10 +11,14 @@ use hyper::{
 };
 use serde_json::{Value, json};
 
+use super::ledger::Created;
+
 /// An old one that is still installed: a client that knows newer ones must agree on less.
 pub const ENGINE_VERSION: &str = "20.10.24";
 /// The newest version of the API that this Engine speaks.
 pub const API_VERSION: &str = "1.41";
+/// Numbers a request that creates something, so that one that arrives twice is known.
+pub(super) const REQUEST_NUMBER: &str = "x-request-id";
 /// The oldest one.
 const API_VERSION_MIN: &str = "1.12";
 
@@ -43,6 +47,31 @@ pub(super) fn answer(
         _ => failure(StatusCode::NOT_FOUND, "page not found"),
     };
     (answer, None)
+}
+
+/// The name of the container that a request creates, and the number that who asks has given
+/// to the request; none of any other request.
+pub(super) fn creates<B>(request: &Request<B>) -> Option<(String, String)> {
+    let is_meant = request.method() == Method::POST
+        && unversioned(request.uri().path()) == Ok("/containers/create");
+    let name = request.uri().query().filter(|_| is_meant)?;
+    let number = request.headers().get(REQUEST_NUMBER)?.to_str().ok()?;
+    Some((name.strip_prefix("name=")?.to_owned(), number.to_owned()))
+}
+
+/// The answer to who creates a container.
+pub(super) fn created(name: &str, created: Created) -> Response<Full<Bytes>> {
+    match created {
+        Created::New => {
+            let mut answer = success(&json!({ "Id": name, "Warnings": [] }));
+            *answer.status_mut() = StatusCode::CREATED;
+            answer
+        }
+        Created::Known => {
+            let problem = format!("Conflict. The container name \"/{name}\" is already in use");
+            failure(StatusCode::CONFLICT, &problem)
+        }
+    }
 }
 
 /// The path without the version before it, if it names one that is spoken here.

@@ -4,6 +4,8 @@ use std::io;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
+use super::api::REQUEST_NUMBER;
+
 /// The head of an answer is shorter.
 const HEAD_BYTES_MAX: u64 = 4 * 1024;
 
@@ -23,7 +25,39 @@ where
     stream.write_all(&[REQUEST, first].concat()).await?;
     stream.flush().await?;
     let mut reader = BufReader::new(stream);
-    let mut head = (&mut reader).take(HEAD_BYTES_MAX);
+    let status = status(&mut reader).await?;
+    if status != "HTTP/1.1 101 UPGRADED" {
+        return Err(io::Error::other(format!("no echo was granted: {status}")));
+    }
+    Ok(reader)
+}
+
+/// Creates a container under a name. One that is there already is as good: that is how who had
+/// no answer may ask again, under another number.
+///
+/// # Errors
+///
+/// The connection broke before the answer, or the Engine refused.
+pub async fn create<S>(mut stream: S, name: &str, number: &str) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = format!(
+        "POST /v1.41/containers/create?name={name} HTTP/1.1\r\nHost: docker\r\n\
+         {REQUEST_NUMBER}: {number}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
+    let status = status(&mut BufReader::new(stream)).await?;
+    match status.split(' ').nth(1) {
+        Some("201" | "409") => Ok(()),
+        _ => Err(io::Error::other(format!("nothing was created: {status}"))),
+    }
+}
+
+/// Reads the head of an answer, and gives its first line.
+async fn status<R: AsyncRead + Unpin>(reader: &mut BufReader<R>) -> io::Result<String> {
+    let mut head = reader.take(HEAD_BYTES_MAX);
     let (mut status, mut line) = (String::new(), String::new());
     loop {
         line.clear();
@@ -37,10 +71,7 @@ where
             status.push_str(line.trim_end());
         }
     }
-    if status != "HTTP/1.1 101 UPGRADED" {
-        return Err(io::Error::other(format!("no echo was granted: {status}")));
-    }
-    Ok(reader)
+    Ok(status)
 }
 
 /// Has `bytes` echoed, finishes, and waits for the end of the answer.

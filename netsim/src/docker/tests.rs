@@ -109,6 +109,21 @@ fn an_echo_sends_everything_back_and_ends_after_its_peer() {
 }
 
 #[test]
+fn what_is_asked_for_twice_is_created_once_and_a_request_that_arrives_twice_is_known() {
+    let engine = Engine::default();
+
+    simulated(async {
+        for number in ["first", "second", "second"] {
+            let io = engine.connect().unwrap().into_io();
+            create(io, "web-1", number).await.unwrap();
+        }
+    });
+
+    assert_eq!(engine.seen().containers, 1);
+    assert_eq!(engine.repeated(), ["second"]);
+}
+
+#[test]
 fn an_engine_that_stops_is_gone_for_whoever_is_connected() {
     let engine = Engine::default();
 

@@ -25,6 +25,7 @@ use super::{
     proxies::Standing,
     settings::Settings,
     watch::last_lines,
+    wireguard::Tunnel,
 };
 
 /// How often the caretaker looks whether it may leave.
@@ -40,6 +41,7 @@ pub(super) struct Real {
     pub(super) proxies: Vec<Standing>,
     pub(super) hosts: Vec<Arc<Host>>,
     pub(super) edges: Vec<KernelEdge>,
+    pub(super) tunnels: Vec<Tunnel>,
     /// What went wrong while the scenario ran, as sentences.
     pub(super) troubles: Mutex<Vec<String>>,
     is_over: AtomicBool,
@@ -64,6 +66,9 @@ impl Real {
         for proxy in &self.proxies {
             proxy.stop();
         }
+        for tunnel in &self.tunnels {
+            tunnel.stop();
+        }
     }
 
     /// Every program that is run, but for proxies.
@@ -75,7 +80,9 @@ impl Real {
     /// Programs that ended by themselves, with their last words.
     pub(super) fn ended(&self) -> Vec<String> {
         let proxies = self.proxies.iter().filter_map(Standing::program);
+        let tunnels = self.tunnels.iter().flat_map(Tunnel::programs);
         let all = self.programs().map(|program| &**program).chain(proxies);
+        let all = all.chain(tunnels);
         let ended = all.filter(|program| program.pid().is_some() && !program.is_running());
         ended
             .map(|program| {
@@ -148,11 +155,19 @@ impl Caretaker {
             return Ok(());
         };
         let node = host.node;
-        let (what, settings) = self.fabric.with(move |network, _| {
+        let (what, by, settings) = self.fabric.with(move |network, _| {
             let event = &network.scenario().events[deed.event];
             let new = event.address.as_deref().copied().filter(|_| begins(&deed));
-            (*event.deed, Settings::of(network, node, new))
+            let by = event.by.as_ref().map_or(0, |by| by.get().nanos);
+            (*event.deed, by, Settings::of(network, node, new))
         });
+        if let (Deed::Skew, Some(clock)) = (what, host.clock()) {
+            clock.skew(if begins(&deed) {
+                by
+            } else {
+                by.saturating_neg()
+            });
+        }
         if changes_settings(what) {
             return host.configure(settings);
         }
@@ -192,7 +207,7 @@ fn run_or_end(program: &Program, deed: Deed, begins: bool) -> io::Result<()> {
         (Deed::Crash | Deed::Stop, false) | (Deed::Start, _) => return again(program),
         (Deed::Suspend, true) => program.signal(Signal::STOP),
         (Deed::Suspend, false) | (Deed::Resume, _) => program.signal(Signal::CONT),
-        // Clocks cannot be wrong here, and the rest is not done to programs.
+        // The clock of its host is told, and the rest is not done to programs.
         (
             Deed::Skew
             | Deed::Cut

@@ -19,6 +19,7 @@ use super::{
     settings::{Interface, Settings},
     socket_list::{Open, open_sockets},
     syscall,
+    wrong_clock::WrongClock,
 };
 
 /// `linux/ethtool.h`: checksums, segmentation and merging that an interface promises, and
@@ -43,6 +44,8 @@ pub struct Host {
     interfaces: Vec<Interface>,
     folder: PathBuf,
     settings: Mutex<Settings>,
+    /// What its programs read; none where that is right for the whole run.
+    clock: Option<WrongClock>,
 }
 
 impl Host {
@@ -65,7 +68,20 @@ impl Host {
             interfaces,
             folder,
             settings: Mutex::new(Settings::default()),
+            clock: None,
         })
+    }
+
+    /// The same, with a clock that is wrong, or becomes so.
+    #[must_use]
+    pub(super) fn with_clock(mut self, clock: Option<WrongClock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// What its programs read the time from, where that is wrong at some time.
+    pub(super) const fn clock(&self) -> Option<&WrongClock> {
+        self.clock.as_ref()
     }
 
     /// Where it keeps its files.

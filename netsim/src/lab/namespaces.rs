@@ -4,7 +4,7 @@
 use std::{fs, io, path::PathBuf, sync::Arc};
 
 use netsim_core::{
-    model::{self, Role, Scenario},
+    model::{self, Deed, Role, Scenario},
     network::Network,
     term::Name,
     topology::{Node, NodeId},
@@ -18,6 +18,8 @@ use super::{
     sandbox,
     settings::{hosts_file, interfaces},
     tools,
+    wireguard::Tunnel,
+    wrong_clock::WrongClock,
 };
 
 /// Namespaces of hosts and edges, without cables.
@@ -29,30 +31,65 @@ pub(super) fn real(network: &Network, also: &[Name]) -> io::Result<Real> {
     let mut hosts = Vec::new();
     let mut edges = Vec::new();
     for id in (0..topology.nodes.len()).map(NodeId) {
-        let (name, has_resolver) = match &topology.nodes[id.0] {
+        let (name, has_resolver, clock) = match &topology.nodes[id.0] {
             Node::Edge { edge } => {
                 edges.extend(KernelEdge::new(scenario, topology, id)?);
                 if !network.diverts(id) {
                     continue;
                 }
                 // Beside it are its transparent proxies.
-                (&*scenario.edges[*edge].name, false)
+                (&*scenario.edges[*edge].name, false, None)
             }
             Node::Host { host, name, .. } => {
                 let model = &scenario.hosts[*host];
                 if !is_real(scenario, model) && !also.contains(&model.name) {
                     continue;
                 }
-                (name, model.resolver.is_some())
+                (name, model.resolver.is_some(), clock_of(scenario, model))
             }
         };
         let hosts_file = hosts_file(scenario, name.as_str(), has_resolver);
         let interfaces = interfaces(scenario, topology, id);
         let folder = folder.join(name.as_str());
         let host = Host::new((id, name.clone()), interfaces, &hosts_file, folder)?;
-        hosts.push(Arc::new(host));
+        hosts.push(Arc::new(host.with_clock(clock)));
     }
-    Ok(Real::new(hosts, edges))
+    let mut real = Real::new(hosts, edges);
+    for (number, vpn) in scenario.vpns.iter().enumerate() {
+        let Some(program) = &vpn.real else {
+            continue;
+        };
+        let of_it = |host: &&Arc<Host>| *vpn.host == host.name;
+        let Some(host) = real.hosts.iter().find(of_it) else {
+            continue;
+        };
+        let mut interfaces = host.interfaces().iter();
+        let Some(interface) = interfaces.find(|one| one.vpn == Some(number)) else {
+            continue;
+        };
+        let gateway = folder.join(format!("{}.gateway", *vpn.name));
+        let gateway = Host::new((host.node, (*vpn.name).clone()), Vec::new(), "", gateway)?;
+        let inside = (vpn.address.addr(), vpn.mtu.get());
+        let tunnel = Tunnel::new(**program, (host, &interface.name), gateway, inside)?;
+        real.tunnels.push(tunnel);
+    }
+    Ok(real)
+}
+
+/// The clock of a host's programs, where it is wrong at some time.
+fn clock_of(scenario: &Scenario, host: &model::Host) -> Option<WrongClock> {
+    let by = host.skew.get().nanos;
+    let mut events = scenario.events.iter();
+    // Of several copies each has its own, and is asked for where one of them is skewed.
+    let is_skewed = events.any(|event| {
+        let is_it = *event.on == *host.name;
+        *event.deed == Deed::Skew
+            && (is_it
+                || scenario
+                    .copy(&event.on)
+                    .is_some_and(|one| *one.name == *host.name))
+    });
+    (by != 0 || is_skewed).then(|| WrongClock::by(by))
 }
 
 /// Whether something runs on a host that needs a kernel.

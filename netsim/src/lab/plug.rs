@@ -15,6 +15,7 @@ use super::{
     namespace::Namespace,
     port::Port,
     settings::MTU,
+    wireguard,
     world::initial,
 };
 
@@ -72,6 +73,10 @@ pub(super) fn plug(network: &Network, real: &Real) -> io::Result<Vec<(Beyond, Po
         port.counts_to(real.lost());
         ports.push((cable.beyond, port));
     }
+    for tunnel in &real.tunnels {
+        promise_nothing(tunnel.gateway(), vec![wireguard::LINE])?;
+        tunnel.start()?;
+    }
     for host in &real.hosts {
         host.plugged()?;
         host.configure(initial(network, host))?;
@@ -94,7 +99,13 @@ fn cables(network: &Network, real: &Real) -> Vec<Cable> {
                 (Some(_), Some((address, _))) => Beyond::Tunnel(host.node, *address),
                 (Some(_) | None, _) => Beyond::Host(host.node),
             };
-            let far = (host.namespace().path(), interface.name.clone());
+            let mut tunnels = real.tunnels.iter();
+            let tunnel =
+                tunnels.find(|tunnel| interface.vpn.is_some() && tunnel.host().node == host.node);
+            let far = match tunnel {
+                Some(tunnel) => (tunnel.gateway().path(), wireguard::LINE.to_owned()),
+                None => (host.namespace().path(), interface.name.clone()),
+            };
             cables.push(Cable { beyond, far });
         }
     }

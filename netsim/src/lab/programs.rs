@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{
     host::{Host, spawn_logged},
     sandbox,
+    wrong_clock::Answering,
 };
 use crate::proxy::Setting;
 
@@ -83,8 +84,11 @@ pub struct Program {
     program: PathBuf,
     arguments: Vec<OsString>,
     is_without_root: bool,
+    has_own_run: bool,
     log: PathBuf,
     child: Mutex<Option<Child>>,
+    /// Who tells it the time, where its host's clock is wrong.
+    answering: Mutex<Option<Answering>>,
 }
 
 impl Program {
@@ -97,7 +101,9 @@ impl Program {
             program,
             arguments,
             is_without_root: false,
+            has_own_run: false,
             child: Mutex::new(None),
+            answering: Mutex::new(None),
         }
     }
 
@@ -106,6 +112,19 @@ impl Program {
     pub(super) const fn without_root(mut self) -> Self {
         self.is_without_root = true;
         self
+    }
+
+    /// The same, with a `/run` of its own: for one that puts its socket there.
+    #[must_use]
+    pub(super) const fn with_own_run(mut self) -> Self {
+        self.has_own_run = true;
+        self
+    }
+
+    /// What it is told last.
+    pub(super) fn last_argument(&self) -> String {
+        let last = self.arguments.last().map(|one| one.to_string_lossy());
+        last.unwrap_or_default().into_owned()
     }
 
     /// What it is called.
@@ -216,7 +235,22 @@ impl Program {
             if self.is_without_root {
                 sandbox::leave_root(&mut command);
             }
-            *child = Some(spawn_logged(&mut command, &self.log)?);
+            if self.has_own_run {
+                sandbox::hide_run(&mut command);
+            }
+            let spawn = |command: &mut Command| spawn_logged(command, &self.log);
+            let (started, answering) = match self.host.clock() {
+                None => (spawn(&mut command)?, None),
+                Some(clock) => {
+                    let (started, answering) = clock.start(&mut command, spawn)?;
+                    (started, Some(answering))
+                }
+            };
+            *child = Some(started);
+            *self
+                .answering
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = answering;
         }
         Ok(())
     }

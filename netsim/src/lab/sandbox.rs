@@ -123,6 +123,17 @@ pub(crate) fn leave_root(command: &mut Command) {
     });
 }
 
+/// Has a command see an empty `/run` in memory, which goes with it. For one that has moved to a
+/// host, whose mounts are its own.
+pub(crate) fn hide_run(command: &mut Command) {
+    syscall::before_exec(command, || {
+        let safe = MountFlags::NOSUID | MountFlags::NODEV;
+        Ok(rustix::mount::mount(
+            c"tmpfs", c"/run", c"tmpfs", safe, None,
+        )?)
+    });
+}
+
 /// Ends with another process. That one may have ended before this was asked for.
 fn die_with(other: &OwnedFd) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

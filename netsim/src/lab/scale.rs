@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use netsim_core::{
-    model::{Event, Expectation, Idle, Scenario},
+    model::{Deed, Event, Expectation, Idle, Scenario},
     term::{At, Choice},
 };
 
@@ -26,6 +26,10 @@ pub const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 /// A proxy lets connections live for this long, but where it does not in the scenario: a
 /// session comes up and carries something meanwhile.
 pub const SHORTEST_LIFE: Duration = Duration::from_secs(5);
+
+/// A host that has crashed is away for this long, but where it comes back sooner in the scenario:
+/// within less, nobody sends it anything, and the fault would touch nothing.
+pub const SHORTEST_AWAY: Duration = Duration::from_secs(1);
 
 /// A run is not made shorter than this: within it, the deadlines of what follows its beginning
 /// pass, which are not divided.
@@ -83,8 +87,15 @@ fn at(span: Duration) -> At<Choice<Duration>> {
 
 fn divide_event(event: &mut Event, factor: u32) {
     event.time = at(event.time.get() / factor);
+    let is_crash = *event.deed == Deed::Crash;
     if let Some(lasts) = &mut event.lasts {
-        *lasts = at(lasts.get() / factor);
+        let whole = lasts.get();
+        let least = whole.min(if is_crash {
+            SHORTEST_AWAY
+        } else {
+            Duration::ZERO
+        });
+        *lasts = at((whole / factor).max(least));
     }
 }
 
@@ -140,6 +151,15 @@ mod tests {
         let mut edges = after.edges.iter().map(|edge| edge.idle.timeouts().udp);
         let udp = edges.find_map(|udp| udp);
         assert_eq!(udp, Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_host_that_crashes_is_away_for_long_enough_to_be_missed() {
+        let after = scaled(&drawn("crash-and-login-again"), 20);
+
+        let lasts = after.events.iter().filter_map(|event| event.lasts.as_ref());
+        let lasts: Vec<Duration> = lasts.map(|lasts| lasts.get()).collect();
+        assert!(!lasts.is_empty() && lasts.iter().all(|lasts| *lasts >= SHORTEST_AWAY));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Programs of other people, configured as a scenario has it: proxies and resolvers that
-//! stand in the place of models.
+//! stand in the place of models. A tunnel is in [`super::wireguard`].
 //!
 //! Each is told everything by files of its host's folder and by its command line, so that
 //! nothing of how it is set up on this machine matters. What each cannot do is refused by
@@ -14,7 +14,7 @@ use std::{
 };
 
 use netsim_core::{
-    model::{self, RealProxy, RealResolver, Scenario},
+    model::{self, RealProxy, RealResolver, RealVpn, Scenario},
     term::PortRange,
 };
 
@@ -53,6 +53,12 @@ const fn of_resolver(real: RealResolver) -> (&'static str, &'static str) {
     }
 }
 
+const fn of_vpn(real: RealVpn) -> (&'static str, &'static str) {
+    match real {
+        RealVpn::WireguardGo => ("wireguard-go", "wireguard-go"),
+    }
+}
+
 /// Programs that a scenario asks for, and that are not here.
 pub fn missing(scenario: &Scenario) -> Vec<Missing> {
     lacking(scenario, |program| match program {
@@ -66,6 +72,8 @@ fn lacking(scenario: &Scenario, is_there: impl Fn(&str) -> bool) -> Vec<Missing>
     let hosts = scenario.hosts.iter().flat_map(|host| &host.real);
     let asked = proxies.map(|real| of_proxy(**real));
     let asked = asked.chain(hosts.map(|real| of_resolver(**real)));
+    let vpns = scenario.vpns.iter().flat_map(|vpn| &vpn.real);
+    let asked = asked.chain(vpns.map(|real| of_vpn(**real)));
     asked
         .filter(|(program, _)| !is_there(program))
         .map(|(program, package)| Missing {
@@ -84,7 +92,7 @@ fn squid_helper() -> Option<PathBuf> {
     all.find(|folder| helper(folder).is_file()).map(helper)
 }
 
-fn path_of(program: &str) -> io::Result<PathBuf> {
+pub(super) fn path_of(program: &str) -> io::Result<PathBuf> {
     tool(program).ok_or_else(|| io::Error::other(format!("the program `{program}` is missing")))
 }
 

@@ -16,6 +16,7 @@ use netsim_core::{model::Word, term::Name, trace::Observation};
 use serde_json::Value;
 
 use super::{
+    at_rest::AtRest,
     ends::{Asking, HalfOpen},
     fabric::Fabric,
     programs::{LOOK, Program, state_dir},
@@ -28,6 +29,16 @@ const LIST_EVERY: Duration = Duration::from_millis(250);
 /// Who wants to hear of every observation, as it is made.
 pub type Listener = Box<dyn FnMut(&Observation) + Send>;
 
+/// At whom is looked.
+pub(super) struct Who {
+    pub(super) agents: Vec<Arc<Program>>,
+    pub(super) relays: Vec<Arc<Program>>,
+    /// Who asks the relays, if anybody does.
+    pub(super) asking: Option<Asking>,
+    /// Where is kept what they hold.
+    pub(super) at_rest: AtRest,
+}
+
 /// Looks at agents until dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -38,15 +49,17 @@ pub(super) struct Watch {
 impl Watch {
     /// Begins.
     pub(super) fn start(
-        (asking, agents): (Option<Asking>, Vec<Arc<Program>>),
+        who: Who,
         fabric: Arc<Fabric>,
         listener: Option<Listener>,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
         let looking = Looking {
-            agents: agents.into_iter().map(Watched::new).collect(),
-            asking,
+            agents: who.agents.into_iter().map(Watched::new).collect(),
+            relays: who.relays,
+            asking: who.asking,
             half_open: HalfOpen::default(),
+            at_rest: who.at_rest,
             fabric,
             listener,
         };
@@ -71,8 +84,10 @@ impl Drop for Watch {
 
 struct Looking {
     agents: Vec<Watched>,
+    relays: Vec<Arc<Program>>,
     asking: Option<Asking>,
     half_open: HalfOpen,
+    at_rest: AtRest,
     fabric: Arc<Fabric>,
     listener: Option<Listener>,
 }
@@ -91,11 +106,19 @@ impl Looking {
                     agent.list(&mut seen);
                 }
                 self.compare_ends();
+                self.look_at_rest();
             }
             for (agent, word, detail) in seen {
                 self.tell(agent.host().name.clone(), word, detail);
             }
         }
+    }
+
+    fn look_at_rest(&self) {
+        let is_calm = self.agents.iter().all(|agent| agent.seen.online.is_some());
+        let agents = self.agents.iter().map(|agent| &*agent.program);
+        let relays = self.relays.iter().map(|relay| &**relay);
+        self.at_rest.look(agents.chain(relays), is_calm);
     }
 
     fn compare_ends(&mut self) {

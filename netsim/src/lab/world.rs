@@ -10,7 +10,7 @@ use std::{
 
 use netsim_core::{
     middlebox::Touched,
-    model::{Deed, Role, Scenario},
+    model::{Deed, Role, Scenario, Word},
     network::Network,
     random::Seed,
     term::Name,
@@ -21,6 +21,7 @@ use netsim_core::{
 
 use super::{
     Missing,
+    at_rest::AtRest,
     caretaker::{Caretaker, Real},
     ends::Asking,
     fabric::{Fabric, Happening, Parts, Service},
@@ -39,7 +40,8 @@ use super::{
     settings::{Settings, host_of, names},
     stacks::Stacks,
     tools,
-    watch::{Listener, Watch},
+    watch::{Listener, Watch, Who},
+    wrong_clock,
 };
 use crate::{capture, proxy::Setting};
 
@@ -130,8 +132,12 @@ pub struct Lab {
     real: Arc<Real>,
     fabric: Option<Arc<Fabric>>,
     programs: Option<Programs>,
+    at_rest: AtRest,
     scenario: Scenario,
 }
+
+/// How long programs have, at the end, to let go of what they need no more.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 impl Lab {
     /// Sets a drawn scenario up and starts its programs; its time begins when the relay
@@ -180,6 +186,7 @@ impl Lab {
             real: Arc::clone(&real),
             fabric: Some(Arc::clone(&fabric)),
             programs,
+            at_rest: AtRest::default(),
             scenario,
         };
         let caretaker = Caretaker::new(Arc::clone(&real), Arc::clone(&fabric));
@@ -200,9 +207,13 @@ impl Lab {
         // Without agents there is no session to ask for.
         let programs = lab.programs.clone().filter(|_| !options.is_without_agents);
         let asking = programs.map(|programs| Asking::start(programs, real.relays.clone()));
-        let asking = asking.transpose().map_err(failed("no thread"))?;
-        let agents = (asking, real.agents.clone());
-        let watch = Watch::start(agents, fabric, options.listener);
+        let who = Who {
+            agents: real.agents.clone(),
+            relays: real.relays.clone(),
+            asking: asking.transpose().map_err(failed("no thread"))?,
+            at_rest: lab.at_rest.clone(),
+        };
+        let watch = Watch::start(who, fabric, options.listener);
         lab.watch = Some(watch.map_err(failed("no thread"))?);
         Ok(lab)
     }
@@ -317,6 +328,27 @@ impl Lab {
             .with(move |network, _| network.observe(observation));
     }
 
+    /// Notes who holds descriptors, threads or memory that nothing needs any more. To be called
+    /// once the workload is over: what goes within a few seconds was no leak.
+    pub fn look_for_leaks(&self) {
+        let programs = || self.real.relays.iter().chain(&self.real.agents);
+        let beyond = || self.at_rest.beyond(programs().map(|program| &**program));
+        let end = self.now() + LETTING_GO;
+        let mut left = beyond();
+        while !left.is_empty() && self.now() < end {
+            self.wait_until(self.now() + super::programs::LOOK);
+            left = beyond();
+        }
+        for (host, what) in left {
+            self.observe(Observation {
+                at: self.now(),
+                host: Some(host),
+                word: Word::Leaked,
+                detail: what,
+            });
+        }
+    }
+
     /// Faults that have touched no packet so far, as sentences.
     pub fn vacuous(&self) -> Vec<String> {
         self.count_at_edges();
@@ -327,23 +359,6 @@ impl Lab {
     pub fn touched(&self) -> Touched {
         self.count_at_edges();
         self.fabric().with(|network, _| network.touched())
-    }
-
-    /// What of the scenario is not done here, as sentences.
-    pub fn left_out(&self) -> Vec<String> {
-        let mut left_out = Vec::new();
-        let is_skewed = |host: &netsim_core::model::Host| host.skew.get().nanos != 0;
-        let mut events = self.scenario.events.iter();
-        if self.scenario.hosts.iter().any(is_skewed)
-            || events.any(|event| *event.deed == Deed::Skew)
-        {
-            left_out.push(
-                "clocks are right: the kernel's time namespaces do not shift the clock that \
-                 dates are read from"
-                    .to_owned(),
-            );
-        }
-        left_out
     }
 
     /// What went wrong with real hosts while the scenario ran, and the last words of
@@ -418,12 +433,27 @@ fn can_be(scenario: &Scenario, options: &Options) -> Result<(), LabError> {
     if let Some(refused) = refused(scenario) {
         return Err(refused);
     }
-    let missing = tools::missing(scenario);
+    let mut missing = tools::missing(scenario);
+    missing.extend(wrong_clocks(scenario));
     if missing.is_empty() {
         Ok(())
     } else {
         Err(LabError::Missing(missing))
     }
+}
+
+/// What it takes that a clock is wrong, where that is not here.
+fn wrong_clocks(scenario: &Scenario) -> Option<Missing> {
+    let mut hosts = scenario.hosts.iter();
+    let mut events = scenario.events.iter();
+    let is_asked = hosts.any(|host| host.skew.get().nanos != 0)
+        || events.any(|event| *event.deed == Deed::Skew);
+    (is_asked && !wrong_clock::is_offered()).then(|| Missing {
+        what: "this kernel does not hand over system calls, so no clock can be wrong".to_owned(),
+        advice: "start one with CONFIG_SECCOMP_FILTER (Linux 5.0 or newer), or run the scenario \
+                 with --world sim"
+            .to_owned(),
+    })
 }
 
 /// An edge that the kernel cannot be.

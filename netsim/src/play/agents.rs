@@ -42,6 +42,8 @@ pub(super) struct AgentHost {
     pub(super) name: Name,
     pub(super) node: NodeId,
     world: World,
+    /// What it is to reach: as real as the model is.
+    engine: docker::Engine,
     /// Survives crashes, as a disk does.
     state: StateDir,
     token: Option<EnrolToken>,
@@ -62,6 +64,7 @@ impl AgentHost {
         let engine = docker::Engine::default();
         Self {
             world: engine.on_host(sim.world(node), DOCKER_SOCKET),
+            engine,
             name,
             node,
             state: StateDir::in_memory(),
@@ -140,6 +143,13 @@ impl AgentHost {
     pub(super) fn tell_of_change(&self) {
         if let Some(process) = &self.running {
             process.nudges.call(Nudge::Network);
+        }
+    }
+
+    /// Notes every deployment that was sent once and arrived several times.
+    pub(super) fn look_at_ledger(&self, sim: &Sim) {
+        for number in self.engine.repeated() {
+            sim.observe(Some(&self.name), Word::DeployedTwice, &number);
         }
     }
 

@@ -368,6 +368,10 @@ impl Vendor for Relays {
             .with_network(|network| network.has_seen_since(host, Word::Online, since))
     }
 
+    fn tells_breaks(&self) -> bool {
+        true
+    }
+
     fn now(&self) -> Instant {
         self.sim.now()
     }

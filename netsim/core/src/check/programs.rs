@@ -12,6 +12,7 @@ pub(super) fn check(scenario: &Scenario, reader: &mut Reader<'_>) {
     for host in &scenario.hosts {
         resolver(host, reader);
     }
+    tunnels(scenario, reader);
     for proxy in &scenario.proxies {
         let Some(real) = &proxy.real else {
             continue;
@@ -24,6 +25,25 @@ pub(super) fn check(scenario: &Scenario, reader: &mut Reader<'_>) {
         for problem in problems {
             reader.report(&real.place(), format!("{} {problem}", **real));
         }
+    }
+}
+
+/// One tunnel of one host: its interface has one name.
+fn tunnels(scenario: &Scenario, reader: &mut Reader<'_>) {
+    let mut others = 0;
+    for vpn in &scenario.vpns {
+        let Some(real) = &vpn.real else {
+            continue;
+        };
+        let copies = scenario.host(&vpn.host).map_or(1, |host| *host.count);
+        if others > 0 || copies > 1 {
+            let problem = format!(
+                "{} is one tunnel of one host: leave `real` out, or let `{}` be one host",
+                **real, *vpn.host
+            );
+            reader.report(&real.place(), problem);
+        }
+        others += 1;
     }
 }
 

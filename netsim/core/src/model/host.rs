@@ -134,5 +134,16 @@ record! {
         "resolver" resolver: Option<At<Name>> = None,
         /// Whether nothing leaves by the other cable while the tunnel is broken.
         "kill-switch" kill_switch: bool = false,
+        /// The program that the tunnel is in the lab; without, and in virtual time, it is the
+        /// cable alone.
+        "real" real: Option<At<RealVpn>> = None,
+    }
+}
+
+words! {
+    /// A program that is a tunnel.
+    pub enum RealVpn as "program" {
+        /// wireguard-go.
+        "wireguard-go" WireguardGo,
     }
 }

@@ -191,7 +191,8 @@ record! {
         "bytes" bytes: Choice<Size> = Choice::Fixed(Size { bytes: 1024 }),
         /// How long a stream stays open.
         "lasts" lasts: Choice<Duration> = Choice::Fixed(Duration::ZERO),
-        /// How many deployments are asked for.
+        /// How many deployments are asked for, spread over the run: containers that are created
+        /// under a name. One that is not answered is asked for again.
         "deployments" deployments: Choice<u32> = Choice::Fixed(0),
     }
 }

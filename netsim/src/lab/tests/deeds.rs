@@ -121,3 +121,44 @@ fn an_edge_that_rejects_says_so_by_icmp_whoever_it_is() {
         },
     );
 }
+
+/// What a program on the agent's host takes the time for, in seconds since 1970.
+fn date_on(lab: &Lab) -> i64 {
+    let host = lab.host("agent").unwrap();
+    let path = tool("date").unwrap();
+    let program = programs::Program::new(host.clone(), path, vec!["+%s".into()]);
+    fs::remove_file(program.log()).ok();
+    program.start().unwrap();
+    while program.is_running() {
+        lab.wait_until(lab.now() + Duration::from_millis(5));
+    }
+    let said = fs::read_to_string(program.log()).unwrap();
+    said.trim().parse().unwrap()
+}
+
+#[test]
+fn a_clock_is_wrong_for_programs_on_its_host_alone_and_becomes_wrong_by_an_event() {
+    let name =
+        "deeds::a_clock_is_wrong_for_programs_on_its_host_alone_and_becomes_wrong_by_an_event";
+    in_sandbox(name, || {
+        const DAY: i64 = 86_400;
+        let event = "at = [{ time = \"1s\", do = \"skew\", on = \"agent\", by = \"-5d\" }]";
+        let text =
+            text(NAT, "", event).replace("runs = \"agent\"", "runs = \"agent\"\nskew = \"2d\"");
+        let lab = bare(&sound(&text));
+        let right = || {
+            let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+            i64::try_from(since.as_secs()).unwrap()
+        };
+
+        let wrong = date_on(&lab) - right();
+        lab.wait_for(Instant::at(PATIENCE), |one| one.word == Word::Event);
+        let is_skewed = becomes(&lab, Instant::at(PATIENCE), || {
+            (date_on(&lab) - right() + 3 * DAY).abs() < 60
+        });
+
+        assert!((wrong - 2 * DAY).abs() < 60, "{wrong} s");
+        assert!(is_skewed, "two days more, then five less");
+        assert_eq!(lab.troubles(), Vec::<String>::new());
+    });
+}

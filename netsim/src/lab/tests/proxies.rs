@@ -229,6 +229,79 @@ fn dnsmasq_answers_what_an_edge_does_not_lie_about() {
     });
 }
 
+/// A tunnel of the agent's host to a gateway, which is up from the third second on.
+const TUNNEL: &str = r#"
+nat = { addresses = "198.51.100.1" }
+[[edge]]
+name = "gateway"
+nat = { addresses = "198.51.100.77" }
+[[cable]]
+name = "tunnel"
+ends = ["agent", "gateway:inside"]
+line = { mtu = 1400 }
+up = false
+[[cable]]
+name = "gateway-uplink"
+ends = ["gateway:outside", "internet:inside"]
+[[vpn]]
+name = "corporate"
+host = "agent"
+cable = "tunnel"
+address = "10.8.0.2/24"
+mtu = 1400
+real = "wireguard-go"
+"#;
+
+#[test]
+fn what_goes_through_wireguard_comes_out_at_its_gateway_and_no_more_once_it_is_down() {
+    let name =
+        "proxies::what_goes_through_wireguard_comes_out_at_its_gateway_and_no_more_once_it_is_down";
+    if lacks(name, "wireguard-go") {
+        return;
+    }
+    in_sandbox(name, || {
+        let event = "at = [{ name = \"up\", time = \"1s\", do = \"vpn-up\", on = \"corporate\", \
+                     for = \"3s\" }]";
+        let lab = bare(&scenario(TUNNEL, "", event));
+        let on = |name: &str| lab.host(name).unwrap().namespace();
+        let listener = on("relay")
+            .within(|| TcpListener::bind("[::]:8000"))
+            .unwrap();
+        let from = || {
+            let server = SERVER.parse().unwrap();
+            // What is sent while the host is told of the change is lost, and sent again by nobody.
+            let soon = Duration::from_millis(500);
+            let near = on("agent").within(|| TcpStream::connect_timeout(&server, soon));
+            let mut near = near.ok()?;
+            let (mut far, from) = listener.accept().ok()?;
+            near.set_read_timeout(Some(soon)).ok()?;
+            far.set_read_timeout(Some(soon)).ok()?;
+            exchange(&mut near, &mut far).ok()?;
+            Some(from.ip().to_canonical().to_string())
+        };
+        let comes_from = |wanted: &str| {
+            let end = lab.now() + PATIENCE;
+            let mut seen = from();
+            while seen.as_deref() != Some(wanted) && lab.now() < end {
+                seen = from();
+            }
+            seen.unwrap_or_default()
+        };
+
+        let before = from();
+        let is_up = lab.wait_for(Instant::at(PATIENCE), |one| one.word == Word::Event);
+        let through = comes_from("198.51.100.77");
+        let is_down = lab.wait_for(Instant::at(PATIENCE), |one| one.word == Word::Undone);
+        let after = comes_from("198.51.100.1");
+
+        assert_eq!(before.as_deref(), Some("198.51.100.1"));
+        assert!(is_up && is_down);
+        assert_eq!(through, "198.51.100.77", "{:?}", lab.troubles());
+        assert_eq!(after, "198.51.100.1");
+        assert_eq!(lab.troubles(), Vec::<String>::new());
+    });
+}
+
 #[test]
 fn a_kernels_edge_with_a_portal_is_refused_with_its_reason() {
     in_sandbox(
