@@ -184,7 +184,7 @@ fn reached(program: &Program) -> io::Result<UnixStream> {
     loop {
         let pid = program.pid().filter(|_| program.is_running());
         if let Some(pid) = pid {
-            let run = PathBuf::from(format!("/proc/{pid}/root/run/wireguard"));
+            let run = PathBuf::from(format!("/proc/{pid}/root")).join("run/wireguard");
             if let Ok(socket) = UnixStream::connect(run.join(format!("{interface}.sock"))) {
                 return Ok(socket);
             }
