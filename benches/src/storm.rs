@@ -340,8 +340,8 @@ fn table(rows: &[Row]) -> String {
          without admission; the relay has a processor of its own, and the agents have the \
          others. Tries are those of an agent from \
          when the relay listened; wasted are those that cost a handshake and led to no \
-         session. `auto` is what agents do: QUIC first, and WebSocket where it leads nowhere. Agents \
-         of the model are the same backoff and admission over that rate.\n\n\
+         session. `auto` is what agents do: QUIC first, and WebSocket where it leads nowhere. \
+         Agents of the model are the same backoff and admission over that rate.\n\n\
          | build | transport | agents | handshakes/s | floor | half | 90 % | **all** | \
          **ratio** | tries | sent away | wasted | missing |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
