@@ -72,6 +72,7 @@ const ELSEWHERE: [(&str, &str); 26] = [
         "sternline_relay_intercepted_sessions_total",
         "netsim::sim::tests::proxies",
     ),
+    ("sternline_relay_connections_lost_total", "relay::registry"),
     ("sternline_relay_panics_total", "relay::metrics"),
     ("sternline_relay_resumes_total", "tests::it::resume"),
     (

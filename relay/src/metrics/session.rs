@@ -21,6 +21,9 @@ const AGE_SECONDS: [f64; 8] = [
 /// Bounds of gaps: another path, one backoff, a dead peer noticed, a host restarted.
 const GAP_SECONDS: [f64; 9] = [0.1, 0.5, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
 
+/// How it is told that a connection is lost.
+const LOSSES: [CloseCode; 2] = [CloseCode::ConnectionLost, CloseCode::HeartbeatTimeout];
+
 /// Whose session it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -49,6 +52,7 @@ pub(super) struct SessionSeries {
     sessions: IntGaugeVec,
     heartbeat_rtt: HistogramVec,
     closes: IntCounterVec,
+    losses: IntCounterVec,
     ages: HistogramVec,
     gaps: HistogramVec,
     bulk_lanes: IntGauge,
@@ -115,6 +119,13 @@ impl SessionSeries {
                 "Sessions that ended, by whose they were and close code.",
                 &["role", "close_code"],
             )?,
+            losses: declare.counters(
+                "connections_lost_total",
+                "Connections of sessions that were lost, whether the session was resumed or not, \
+                 by transport and by how that was told: `connection_lost` by the network, \
+                 `heartbeat_timeout` by a peer's silence.",
+                &["transport", "close_code"],
+            )?,
             ages: declare.histograms(
                 "session_age_at_close_seconds",
                 "How old sessions became, by whose they were.",
@@ -176,6 +187,10 @@ impl SessionSeries {
             }
         }
         for transport in Transport::ALL {
+            for code in LOSSES {
+                let labels = [transport.as_str(), code.as_str()];
+                self.losses.with_label_values(&labels).reset();
+            }
             let count = self.intercepted.with_label_values(&[transport.as_str()]);
             count.reset();
         }
@@ -205,6 +220,12 @@ impl Metrics {
         if is_draining {
             guard.draining();
         }
+    }
+
+    /// A session has lost its connection.
+    pub fn connection_lost(&self, transport: Transport, code: CloseCode) {
+        let labels = [transport.as_str(), code.as_str()];
+        self.session.losses.with_label_values(&labels).inc();
     }
 
     /// A session waits for another connection, and holds so much.

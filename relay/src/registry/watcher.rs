@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 use tunnel::session::Observe;
-use wire::transport::Transport;
+use wire::{close::CloseCode, transport::Transport};
 
 use crate::{
     limits::WAITING_BYTES_MAX,
@@ -47,6 +47,10 @@ impl Observe for Watcher {
         self.metrics.heartbeat_rtt(transport, rtt);
     }
 
+    fn lost(&self, transport: Transport, code: CloseCode) {
+        self.metrics.connection_lost(transport, code);
+    }
+
     fn may_wait(&self, bytes: u64) -> bool {
         let held = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if held > WAITING_BYTES_MAX {
@@ -76,6 +80,21 @@ impl Observe for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_is_lost_counts_though_its_session_goes_on() {
+        let registry = prometheus::Registry::new();
+        let metrics = Metrics::new(&registry, "0", "0").unwrap();
+        let watcher = Watcher::new(Arc::new(metrics), watch::Sender::new(0));
+
+        watcher.lost(Transport::Ws, CloseCode::HeartbeatTimeout);
+        assert!(watcher.may_wait(1));
+        watcher.waited(1, Some((Transport::Quic, Duration::ZERO)));
+
+        let page = crate::metrics::render(&registry).unwrap();
+        let line = "sternline_relay_connections_lost_total{close_code=\"heartbeat_timeout\",transport=\"ws\"} 1";
+        assert!(page.contains(line), "{page}");
+    }
 
     #[test]
     fn a_node_keeps_no_more_for_sessions_that_wait_than_it_may() {

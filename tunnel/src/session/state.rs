@@ -31,6 +31,10 @@ pub trait Observe: Send + Sync {
     /// A heartbeat over this transport was answered after this long.
     fn round_trip(&self, _transport: Transport, _rtt: Duration) {}
 
+    /// The connection of a session over this transport was lost: it broke, or its peer was silent
+    /// for longer than it may be.
+    fn lost(&self, _transport: Transport, _code: CloseCode) {}
+
     /// The session has lost its connection. Whether it may wait for another one, and hold so
     /// many bytes until then.
     fn may_wait(&self, _bytes: u64) -> bool {
@@ -325,6 +329,7 @@ impl Shared {
         if state.machine.closed().is_some() {
             return;
         }
+        self.observer.lost(state.transport, code);
         let held = state.machine.occupancy();
         let bytes = held.unsent + held.unacknowledged + held.unread;
         if state.resume_window.is_zero() || !self.observer.may_wait(bytes) {
