@@ -78,6 +78,8 @@ struct State {
     /// Tasks that wait at a host. Those of TCP wait in the stack, each for its socket.
     wakers: BTreeMap<(NodeId, Awaited), Vec<Waker>>,
     asleep: BTreeSet<NodeId>,
+    /// Hosts that have just woken up.
+    waking: BTreeSet<NodeId>,
     /// By how much wall clocks are wrong, in nanoseconds.
     skews: BTreeMap<NodeId, i64>,
     deeds: VecDeque<HostDeed>,
@@ -164,6 +166,7 @@ impl Sim {
                 timers: Timers::default(),
                 wakers: BTreeMap::new(),
                 asleep: BTreeSet::new(),
+                waking: BTreeSet::new(),
                 deeds: VecDeque::new(),
                 authorities: BTreeMap::new(),
                 steps: (Instant::START, 0),
@@ -471,7 +474,9 @@ impl State {
                 self.asleep.insert(deed.host);
             }
             Deed::Suspend | Deed::Resume => {
-                self.asleep.remove(&deed.host);
+                if self.asleep.remove(&deed.host) {
+                    self.waking.insert(deed.host);
+                }
             }
             Deed::Skew => {
                 let by = event.by.as_ref().map_or(0, |by| by.get().nanos);
@@ -522,8 +527,13 @@ impl State {
             return;
         }
         stack.poll(now);
-        for packet in stack.take_sent() {
-            self.network.send(now, host, packet);
+        let sent = stack.take_sent();
+        // A host that sleeps runs nothing; here timers of its programs went on, and what they
+        // sent is not sent: whoever is there still sends it again.
+        if !self.waking.remove(&host) {
+            for packet in sent {
+                self.network.send(now, host, packet);
+            }
         }
         // A timer of now would run for ever without time passing.
         let at = stack
