@@ -26,10 +26,6 @@ const BUSY: f64 = 0.5;
 /// What former samples count for beside a new one.
 const MEMORY: f64 = 0.85;
 
-/// From this part of the processors on, what a handshake costs is what it costs at full rate.
-/// Below, each wakes somebody up by itself, and costs up to half as much again.
-const SATURATED: f64 = 0.8;
-
 /// As many handshakes does the first guess count for.
 const GUESS_WEIGHT: f64 = 32.0;
 
@@ -113,7 +109,9 @@ impl Calibration {
         let got = spent / sample.elapsed.as_secs_f64();
         // What has begun and what has ended: those under way have cost half, as it were.
         let handshakes = f64::midpoint(admitted, sample.finished as f64);
-        let is_saturated = got >= SATURATED * self.available || sample.lateness > PROMPT;
+        // Below the share that is meant for them, handshakes wake somebody up one by one, and
+        // cost up to half as much again.
+        let is_saturated = got >= PROCESSOR_SHARE * self.available || sample.lateness > PROMPT;
         let is_cheaper = spent * self.handshakes < self.seconds * handshakes;
         if is_saturated || is_cheaper {
             self.seconds = self.seconds.mul_add(MEMORY, spent.max(f64::EPSILON));
