@@ -1,6 +1,8 @@
 //! The command line: results on standard output, everything else on standard error,
 //! colour only on a terminal.
 
+#[cfg(target_os = "linux")]
+mod far;
 mod matrix;
 mod replay;
 mod run;
@@ -62,6 +64,9 @@ pub enum Command {
     /// Ask the probe about networks of which is known what is wrong with them: how often it
     /// is right.
     Matrix(matrix::MatrixArguments),
+    /// Measure one stream over a long and fast line, beside plain TCP, and pings beside it.
+    #[cfg(target_os = "linux")]
+    Far(far::FarArguments),
 }
 
 const EXIT_CODES_HELP: &str = "\
@@ -108,6 +113,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             probe::cli::run(arguments)
         }
         Command::Matrix(arguments) => matrix::run(arguments),
+        #[cfg(target_os = "linux")]
+        Command::Far(arguments) => far::run(arguments),
     }
 }
 

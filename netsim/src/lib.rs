@@ -22,6 +22,8 @@ pub mod play;
 #[cfg(target_os = "linux")]
 pub mod trial;
 
+#[cfg(target_os = "linux")]
+pub mod far;
 pub mod matrix;
 
 pub mod goals;
