@@ -78,7 +78,6 @@ struct State {
     /// Tasks that wait at a host. Those of TCP wait in the stack, each for its socket.
     wakers: BTreeMap<(NodeId, Awaited), Vec<Waker>>,
     asleep: BTreeSet<NodeId>,
-    /// Hosts that have just woken up.
     waking: BTreeSet<NodeId>,
     /// By how much wall clocks are wrong, in nanoseconds.
     skews: BTreeMap<NodeId, i64>,
@@ -474,9 +473,7 @@ impl State {
                 self.asleep.insert(deed.host);
             }
             Deed::Suspend | Deed::Resume => {
-                if self.asleep.remove(&deed.host) {
-                    self.waking.insert(deed.host);
-                }
+                self.waking.extend(self.asleep.take(&deed.host));
             }
             Deed::Skew => {
                 let by = event.by.as_ref().map_or(0, |by| by.get().nanos);
@@ -528,8 +525,7 @@ impl State {
         }
         stack.poll(now);
         let sent = stack.take_sent();
-        // A host that sleeps runs nothing; here timers of its programs went on, and what they
-        // sent is not sent: whoever is there still sends it again.
+        // Timers of a host that slept went on here: what they had it send is not sent.
         if !self.waking.remove(&host) {
             for packet in sent {
                 self.network.send(now, host, packet);
