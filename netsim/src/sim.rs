@@ -524,12 +524,10 @@ impl State {
             return;
         }
         stack.poll(now);
-        let sent = stack.take_sent();
         // Timers of a host that slept went on here: what they had it send is not sent.
-        if !self.waking.remove(&host) {
-            for packet in sent {
-                self.network.send(now, host, packet);
-            }
+        let is_sent = !self.waking.remove(&host);
+        for packet in stack.take_sent().into_iter().filter(|_| is_sent) {
+            self.network.send(now, host, packet);
         }
         // A timer of now would run for ever without time passing.
         let at = stack
