@@ -16,6 +16,8 @@ pub mod jobs;
 #[cfg(target_os = "linux")]
 mod registry;
 #[cfg(target_os = "linux")]
+mod resident;
+#[cfg(target_os = "linux")]
 mod rules;
 mod score;
 #[cfg(target_os = "linux")]

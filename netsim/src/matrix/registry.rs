@@ -5,11 +5,7 @@ use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{
-        Arc,
-        mpsc::{SyncSender, sync_channel},
-    },
-    thread::JoinHandle,
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,9 +18,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
-use super::topology::RELAY;
+use super::{resident::Resident, topology::RELAY};
 use crate::lab::Host;
 
 /// Where it listens, beside the relay.
@@ -43,8 +38,7 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Registry {
     /// Its certificate in PEM, which vouches for itself.
     pub(super) certificate: PathBuf,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    _resident: Resident,
 }
 
 impl Registry {
@@ -63,61 +57,20 @@ impl Registry {
                 builder.with_single_cert(vec![made.cert.der().clone()], PrivateKeyDer::Pkcs8(key))
             })
             .map_err(io::Error::other)?;
-        let stop = CancellationToken::new();
-        let (ready, is_ready) = sync_channel(1);
-        let (host, stopped) = (Arc::clone(host), stop.clone());
-        let thread = std::thread::Builder::new()
-            .name("registry".to_owned())
-            .spawn(move || live(&host, Arc::new(config), (&stopped, &ready)))?;
-        let ended = || io::Error::other("the registry has ended");
-        is_ready.recv().map_err(|_| ended())??;
+        let tls = TlsAcceptor::from(Arc::new(config));
+        let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT);
+        let begin = async move || TcpListener::bind(any).await;
+        let live = async move |listener| serve(&listener, &tls).await;
         Ok(Self {
             certificate,
-            stop,
-            thread: Some(thread),
+            _resident: Resident::move_in(host, "registry", begin, live)?,
         })
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
-    }
-}
-
-type Ready<'a> = (&'a CancellationToken, &'a SyncSender<io::Result<()>>);
-
-fn live(host: &Host, config: Arc<ServerConfig>, (stopped, ready): Ready<'_>) {
-    let runtime = host.inhabit().and_then(|()| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-    });
-    let served = runtime.and_then(|runtime| {
-        runtime.block_on(async {
-            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT);
-            let listener = TcpListener::bind(any).await?;
-            let tls = TlsAcceptor::from(config);
-            ready.try_send(Ok(())).ok();
-            tokio::select! {
-                () = stopped.cancelled() => Ok(()),
-                ended = serve(&listener, &tls) => ended,
-            }
-        })
-    });
-    if let Err(error) = served {
-        // There is room for one, and who waits is told one thing.
-        ready.try_send(Err(error)).ok();
     }
 }
 
 /// One after the other: a probe asks once.
-async fn serve(listener: &TcpListener, tls: &TlsAcceptor) -> io::Result<()> {
-    loop {
-        let (stream, _) = listener.accept().await?;
+async fn serve(listener: &TcpListener, tls: &TlsAcceptor) {
+    while let Ok((stream, _)) = listener.accept().await {
         // Who breaks off or is slow is no reason to stop.
         tokio::time::timeout(REQUEST_WITHIN, answer(stream, tls))
             .await

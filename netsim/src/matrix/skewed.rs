@@ -1,15 +1,12 @@
 //! A relay whose clock is wrong: the relay's own code on a host of the lab, with another time of
-//! day. No program can be told another one: the kernel's namespaces shift only clocks that
-//! nobody reads dates from. Between two clocks, it is the difference that the probe sees.
+//! day. Between two clocks, it is the difference that the probe sees. Its program, to which the
+//! lab can tell a wrong time, would make a certificate that the operator's commands beside it do
+//! not take, whose clocks are right.
 
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    sync::{
-        Arc,
-        mpsc::{SyncSender, sync_channel},
-    },
-    thread::JoinHandle,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -27,14 +24,13 @@ use relay::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tunnel::{
     KeyPair, World,
     world::{Clock, Listen},
 };
 use wire::{key::Secret, token::RelayAddress};
 
-use super::topology::RELAY;
+use super::{resident::Resident, topology::RELAY};
 use crate::{lab::Host, version};
 
 const HTTPS_PORT: u16 = 443;
@@ -48,8 +44,7 @@ const TOKEN_VALIDITY: Duration = Duration::from_secs(3_600);
 pub(super) struct SkewedRelay {
     /// Its identity key.
     pub(super) pin: String,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    _resident: Resident,
 }
 
 impl SkewedRelay {
@@ -62,52 +57,16 @@ impl SkewedRelay {
         });
         let identity = Secret::from_bytes(world.random());
         let pin = KeyPair::from_seed(&identity).public().to_string();
-        let stop = CancellationToken::new();
-        let (ready, is_ready) = sync_channel(1);
-        let (host, stopped) = (Arc::clone(host), stop.clone());
-        let thread = std::thread::Builder::new()
-            .name("skewed relay".to_owned())
-            .spawn(move || live(&host, (world, &identity), (&stopped, &ready)))?;
-        let ended = || io::Error::other("the relay with a wrong clock has ended");
-        is_ready.recv().map_err(|_| ended())??;
+        let begin = async move || {
+            tunnel::install_crypto_provider();
+            serve(world, &identity).await
+        };
+        // It serves for as long as it is held.
+        let live = async |_running| std::future::pending().await;
         Ok(Self {
             pin,
-            stop,
-            thread: Some(thread),
+            _resident: Resident::move_in(host, "skewed relay", begin, live)?,
         })
-    }
-}
-
-impl Drop for SkewedRelay {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
-    }
-}
-
-type Ready<'a> = (&'a CancellationToken, &'a SyncSender<io::Result<()>>);
-
-fn live(host: &Host, (world, identity): (World, &Secret), (stopped, ready): Ready<'_>) {
-    tunnel::install_crypto_provider();
-    let runtime = host.inhabit().and_then(|()| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-    });
-    let served = runtime.and_then(|runtime| {
-        runtime.block_on(async {
-            let running = serve(world, identity).await?;
-            ready.try_send(Ok(())).ok();
-            stopped.cancelled().await;
-            drop(running);
-            Ok(())
-        })
-    });
-    if let Err(error) = served {
-        // There is room for one, and who waits is told one thing.
-        ready.try_send(Err(error)).ok();
     }
 }
 
