@@ -15,7 +15,10 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -81,6 +84,10 @@ pub struct StormArgs {
     /// Kills and restarts of each
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Busy threads beside the relay on its processor: where they are as many as agents have
+    /// processors, those who come back are not slower than who lets them in
+    #[arg(long, default_value_t = 1)]
+    neighbours: usize,
     /// Milliseconds between the kill and the restart
     #[arg(long, value_name = "MS", default_value_t = 200)]
     outage: u64,
@@ -92,11 +99,20 @@ struct Row {
     label: String,
     transport: String,
     agents: usize,
+    /// Who wants the relay's processor, too.
+    neighbours: usize,
     /// Handshakes in a second of a relay that takes all.
     sustainable: f64,
     rounds: Vec<Round>,
     modelled: Outcome,
     modelled_agents: u32,
+}
+
+impl Row {
+    /// Another measurement of the same replaces it.
+    fn place(&self) -> (&str, &str, usize) {
+        (&self.label, &self.transport, self.neighbours)
+    }
 }
 
 /// One restart.
@@ -132,7 +148,7 @@ pub async fn run(arguments: &StormArgs, results: &Results) -> Result<(), Failure
     let mut rows: Vec<Row> = results.rounds("storm").unwrap_or_default();
     for transport in &arguments.transports {
         let row = measure(arguments, (&binaries, &folder.to_owned()), *transport).await?;
-        rows.retain(|former| (&former.label, &former.transport) != (&row.label, &row.transport));
+        rows.retain(|former| former.place() != row.place());
         rows.push(row);
         results.raw("storm", &rows)?;
         results.section("storm", &table(&rows))?;
@@ -154,6 +170,7 @@ async fn measure(
     drop(fleet);
     let mut site = Arc::into_inner(site).context("somebody enrols still")?;
     let mut crews = Crews::start(folder, arguments.agents, transport)?;
+    let _neighbours = Neighbours::on(Cores::First, arguments.neighbours)?;
     let began = unix_micros();
     let filled = crews.tell(&format!("fill {}", DIALS_AT_A_TIME / crews.0.len()))?;
     let sustainable = sustainable(began, &filled).context("too few agents to measure")?;
@@ -164,6 +181,7 @@ async fn measure(
         label: arguments.label.clone(),
         transport: transport.to_string(),
         agents: arguments.agents,
+        neighbours: arguments.neighbours,
         sustainable,
         rounds: Vec::new(),
         modelled: model::run(Storm {
@@ -331,30 +349,57 @@ impl Drop for Crew {
     }
 }
 
+/// Threads that want a processor all the time, until this is dropped.
+struct Neighbours(Arc<AtomicBool>);
+
+impl Neighbours {
+    fn on(cores: Cores, threads: usize) -> Result<Self, Failure> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for _ in 0..threads {
+            let stop = stop.clone();
+            let spin = move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            };
+            cores.start(|| std::thread::spawn(spin))?;
+        }
+        Ok(Self(stop))
+    }
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "## Relay killed, and everybody comes back\n\n\
          `sternline-bench storm`. Seconds from when the relay listens again until half, nine \
          tenths and all of the agents have a session. The floor is agents over sustainable \
          handshakes a second, which the same agents measured in the same run against a relay \
-         without admission; the relay has a processor of its own, and the agents have the \
-         others. Tries are those of an agent from \
+         without admission. The relay shares one processor with as many busy threads as the \
+         column `beside` says, and the agents have the others: a dialler's handshake costs as \
+         much as a relay's, and by QUIC more. Tries are those of an agent from \
          when the relay listened; wasted are those that cost a handshake and led to no \
          session. `auto` is what agents do: QUIC first, and WebSocket where it leads nowhere. \
          Agents of the model are the same backoff and admission over that rate.\n\n\
-         | build | transport | agents | handshakes/s | floor | half | 90 % | **all** | \
+         | build | transport | agents | beside | handshakes/s | floor | half | 90 % | **all** | \
          **ratio** | tries | sent away | wasted | missing |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let floor = row.agents as f64 / row.sustainable;
         for round in &row.rounds {
             text.push_str(&format!(
-                "| {} | {} | {} | {:.0} | {floor:.2} | {:.2} | {:.2} | **{:.2}** | **{:.2}** | \
+                "| {} | {} | {} | {} | {:.0} | {floor:.2} | {:.2} | {:.2} | **{:.2}** | **{:.2}** | \
                  {:.2} | {} | {} | {} |\n",
                 row.label,
                 row.transport,
                 row.agents,
+                row.neighbours,
                 row.sustainable,
                 round.half,
                 round.most,
@@ -368,7 +413,7 @@ fn table(rows: &[Row]) -> String {
         }
         let modelled = &row.modelled;
         text.push_str(&format!(
-            "| {} | model of {} | {} | {:.0} | {:.2} | {:.2} | {:.2} | **{:.2}** | **{:.2}** | \
+            "| {} | model of {} | {} | | {:.0} | {:.2} | {:.2} | {:.2} | **{:.2}** | **{:.2}** | \
              {:.2} | | {} | {} |\n",
             row.label,
             row.transport,

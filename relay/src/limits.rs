@@ -106,11 +106,12 @@ pub const HANDSHAKES_PER_SECOND_ASSUMED: u32 = 2_000;
 
 /// What a handshake costs before any was measured: 1,000 a second and core at
 /// [`PROCESSOR_SHARE`], which a slow core does with a release build.
-pub const HANDSHAKE_COST_GUESS: Duration = Duration::from_micros(950);
+pub const HANDSHAKE_COST_GUESS: Duration = Duration::from_micros(970);
 
 /// The part of the processors that handshakes may take, together with what goes on beside
-/// them. Above it a queue would grow by chance alone.
-pub const PROCESSOR_SHARE: f64 = 0.95;
+/// them. Above it a queue would grow by chance alone; far below it handshakes come one by one
+/// and each costs more.
+pub const PROCESSOR_SHARE: f64 = 0.97;
 
 /// Handshakes in a second that a relay takes however slow it seems, so that what was
 /// learnt in a bad moment is unlearnt.
@@ -129,9 +130,10 @@ pub const ADMISSION_BURST: Duration = Duration::from_millis(100);
 /// The same for a slow relay, in handshakes.
 pub const ADMISSION_BURST_MIN: f64 = 16.0;
 
-/// What the advertised window fills of the rate: chance makes bursts, and none shall be
-/// sent away for them.
-pub const WINDOW_LOAD: f64 = 0.98;
+/// What the advertised window fills of the rate. The rate leaves a part of the processors
+/// already, and chance among those who all come once makes no bursts to speak of: the largest
+/// excess over a straight line is about the root of their number.
+pub const WINDOW_LOAD: f64 = 1.0;
 
 /// What times that are given out fill of what is left of the rate, for the same reason.
 pub const CALENDAR_LOAD: f64 = 0.97;

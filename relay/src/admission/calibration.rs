@@ -21,7 +21,14 @@ use crate::limits::{
 const HANDSHAKES_MIN: u64 = 16;
 
 /// From this part of the rate on, handshakes are what the machine does.
-const BUSY: f64 = 0.5;
+const STORM: f64 = 0.5;
+
+/// From this part of the rate on, more would have come in if they might.
+const WANTED: f64 = 0.9;
+
+/// By which part of the larger one those that begin and those that end may differ, in a time
+/// that tells what one costs.
+const UNSTEADY: f64 = 0.35;
 
 /// What former samples count for beside a new one.
 const MEMORY: f64 = 0.85;
@@ -32,11 +39,12 @@ const GUESS_WEIGHT: f64 = 32.0;
 /// In seconds: no machine does a handshake in less, and a rate is no division by nothing.
 const COST_MIN: f64 = 1e-6;
 
-/// A task that has waited so long for a processor waits behind more than a burst.
-const LATE: Duration = Duration::from_millis(120);
+/// Whoever waits in the mean for as long as so many handshakes take waits behind more than
+/// a burst: the processors do not keep up.
+const LATE: f64 = 8.0;
 
-/// Below this, none waits.
-const PROMPT: Duration = Duration::from_millis(20);
+/// With as many before it, none waits to speak of.
+const PROMPT: f64 = 2.0;
 
 /// By what the processors are believed to be more again where none waits.
 const RAISE: f64 = 1.05;
@@ -100,26 +108,30 @@ impl Calibration {
 
     /// Learns from a while.
     pub fn learn(&mut self, sample: Sample) {
-        let at_full_rate = self.rate() * sample.elapsed.as_secs_f64();
         let admitted = sample.admitted as f64;
-        if sample.finished < HANDSHAKES_MIN || admitted < BUSY * at_full_rate {
+        let finished = sample.finished as f64;
+        let spent = sample.processor_time.as_secs_f64();
+        let elapsed = sample.elapsed.as_secs_f64();
+        let queued = sample.lateness.as_secs_f64() * self.handshakes / self.seconds;
+        let load = admitted / (self.rate() * elapsed).max(f64::EPSILON);
+        if sample.finished < HANDSHAKES_MIN || (load < STORM && queued <= LATE) {
             return;
         }
-        let spent = sample.processor_time.as_secs_f64();
-        let got = spent / sample.elapsed.as_secs_f64();
+        let got = spent / elapsed.max(f64::EPSILON);
         // What has begun and what has ended: those under way have cost half, as it were.
-        let handshakes = f64::midpoint(admitted, sample.finished as f64);
+        let handshakes = f64::midpoint(admitted, finished);
         // Below the share that is meant for them, handshakes wake somebody up one by one, and
         // cost up to half as much again.
-        let is_saturated = got >= PROCESSOR_SHARE * self.available || sample.lateness > PROMPT;
+        let is_saturated = got >= PROCESSOR_SHARE * self.processors || queued > LATE;
         let is_cheaper = spent * self.handshakes < self.seconds * handshakes;
-        if is_saturated || is_cheaper {
+        let is_steady = (admitted - finished).abs() <= UNSTEADY * admitted.max(finished);
+        if is_steady && (is_saturated || is_cheaper) {
             self.seconds = self.seconds.mul_add(MEMORY, spent.max(f64::EPSILON));
             self.handshakes = self.handshakes.mul_add(MEMORY, handshakes);
         }
-        if sample.lateness > LATE {
+        if queued > LATE {
             self.available = f64::midpoint(self.available, got);
-        } else if sample.lateness < PROMPT {
+        } else if queued < PROMPT && load >= WANTED {
             self.available *= RAISE;
         }
         self.available = self.available.clamp(PROCESSORS_MIN, self.processors);

@@ -190,6 +190,49 @@ fn a_machine_that_others_use_too_lets_fewer_in_and_more_again_when_they_have_gon
 }
 
 #[test]
+fn a_crowd_that_comes_and_one_that_goes_do_not_tell_what_a_handshake_costs() {
+    let mut calibration = Calibration::new(2);
+    work(&mut calibration, Duration::from_micros(700), 0.0, 60);
+    let steady = calibration.cost();
+
+    for (admitted, finished) in [(706, 338), (2, 746)] {
+        calibration.learn(Sample {
+            elapsed: Duration::from_millis(250),
+            processor_time: Duration::from_millis(495),
+            admitted,
+            finished,
+            lateness: Duration::from_millis(2),
+        });
+    }
+
+    assert_eq!(calibration.cost(), steady);
+}
+
+#[test]
+fn a_rate_far_above_the_machine_s_comes_down_though_few_come_in_at_it() {
+    let mut calibration = Calibration::resuming(2, Duration::from_micros(200));
+    let before = calibration.rate();
+
+    // A neighbour has most of the machine, and who comes in waits for its handshake.
+    for _ in 0..20 {
+        calibration.learn(Sample {
+            elapsed: Duration::from_millis(250),
+            processor_time: Duration::from_millis(100),
+            admitted: 500,
+            finished: 500,
+            lateness: Duration::from_millis(30),
+        });
+    }
+
+    assert!(before > 9_000.0, "{before}");
+    assert!(
+        (1_700.0..2_100.0).contains(&calibration.rate()),
+        "{}",
+        calibration.rate()
+    );
+}
+
+#[test]
 fn what_a_handshake_costs_beside_idle_processors_says_nothing_of_full_ones() {
     let mut calibration = Calibration::new(2);
     work(&mut calibration, Duration::from_micros(700), 0.0, 60);
