@@ -30,6 +30,7 @@ use super::*;
 use crate::shipped::SHIPPED;
 
 mod dialling;
+mod mtu;
 mod proxies;
 
 fn server_tls(alpn: &[u8]) -> Arc<rustls::ServerConfig> {
