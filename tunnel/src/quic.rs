@@ -31,6 +31,7 @@ use wire::{
 };
 
 mod flight;
+mod queue;
 
 /// Above the longest silence that our heartbeat allows (38 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

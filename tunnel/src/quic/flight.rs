@@ -1,12 +1,12 @@
-//! How much a connection has in flight: CUBIC's window, and never more than a path that
-//! short can use.
+//! How much a connection has in flight: CUBIC's window, never more than a path that short can
+//! use, and on a long one no more than fills it ([`Queue`]).
 //!
 //! CUBIC grows until something is lost. Between two processes of one host or one network
 //! that is the receiver's socket buffer, and until then all of it is a queue that a small
 //! stream waits behind: 4 MiB of it are 12 ms at 350 MB/s. A path's least round trip says
 //! how much can be under way at all; the rest only waits.
 //!
-//! *Invariant:* the bound is never below [`FLIGHT_BYTES_MIN`], and slows no path of less
+//! *Invariant:* no bound is ever below [`FLIGHT_BYTES_MIN`], and slows no path of less
 //! than [`PATH_BYTES_PER_MICROSECOND`]. A route that becomes longer under a connection
 //! keeps the bound of the shorter one.
 
@@ -18,6 +18,8 @@ use std::{
 
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
+
+use super::queue::Queue;
 
 /// What may be in flight on the shortest path: four frames, so that neither end runs dry
 /// while the other is not scheduled.
@@ -38,6 +40,7 @@ impl ControllerFactory for FlightConfig {
         Box::new(Flight {
             cubic: cubic.build(now, current_mtu),
             max: u64::MAX,
+            queue: Queue::default(),
         })
     }
 }
@@ -46,6 +49,7 @@ impl ControllerFactory for FlightConfig {
 struct Flight {
     cubic: Box<dyn Controller>,
     max: u64,
+    queue: Queue,
 }
 
 /// What a path of this least round trip can use.
@@ -68,7 +72,10 @@ impl Controller for Flight {
         app_limited: bool,
         rtt: &RttEstimator,
     ) {
-        self.max = flight_max(rtt.min());
+        let measured = (!app_limited).then_some(bytes);
+        self.queue.on_ack(now, measured, (rtt.get(), rtt.min()));
+        let bound = self.queue.bound().unwrap_or(u64::MAX);
+        self.max = flight_max(rtt.min()).min(bound.max(FLIGHT_BYTES_MIN));
         // A window that is not used says nothing of the path, and must not grow.
         let is_limited = app_limited || self.cubic.window() >= self.max;
         self.cubic.on_ack(now, sent, bytes, is_limited, rtt);
@@ -114,6 +121,7 @@ impl Controller for Flight {
         Box::new(Self {
             cubic: self.cubic.clone_box(),
             max: self.max,
+            queue: self.queue.clone(),
         })
     }
 
