@@ -6,10 +6,12 @@
 //! until both together take the share that is meant for them. Only times in which handshakes
 //! are what the machine does tell anything; at rest, what was learnt stays. And where the
 //! processors are not full, what a handshake costs is no less than it would be if they were:
-//! then only less is believed.
+//! then only less is believed. While a crowd begins or ends, what has begun and what has ended
+//! are of different times, and no cost is learnt from either.
 //!
 //! What others on the machine take, the process does not see in its own time. But where work
-//! lies about, the processor time that it got is all that there is for it.
+//! lies about, the processor time that it got is all that there is for it; and where none
+//! does, though as many come in as may, there is a little more.
 
 use std::time::Duration;
 
