@@ -6,8 +6,9 @@
 //! stream waits behind: 4 MiB of it are 12 ms at 350 MB/s. A path's least round trip says
 //! how much can be under way at all; the rest only waits.
 //!
-//! *Invariant:* no bound is ever below [`FLIGHT_BYTES_MIN`], and slows no path of less
-//! than [`PATH_BYTES_PER_MICROSECOND`]. A route that becomes longer under a connection
+//! *Invariant:* the bound by length is never below [`FLIGHT_BYTES_MIN`] and slows no path of
+//! less than [`PATH_BYTES_PER_MICROSECOND`]; that by a queue is never below
+//! [`QUEUED_BYTES_MIN`]. A route that becomes longer under a connection
 //! keeps the bound of the shorter one.
 
 use std::{
@@ -24,6 +25,10 @@ use super::queue::Queue;
 /// What may be in flight on the shortest path: four frames, so that neither end runs dry
 /// while the other is not scheduled.
 const FLIGHT_BYTES_MIN: u64 = 256 * 1024;
+
+/// What may be in flight where a queue has shown itself: packets enough for acknowledgements to
+/// keep coming. At 10 Mbit/s they are a queue of 26 ms.
+const QUEUED_BYTES_MIN: u64 = 32 * 1024;
 
 /// The fastest path that is filled: 8 Gbit/s, nearly twice what two cores move on loopback.
 const PATH_BYTES_PER_MICROSECOND: u64 = 1_000;
@@ -75,7 +80,7 @@ impl Controller for Flight {
         let measured = (!app_limited).then_some(bytes);
         self.queue.on_ack(now, measured, (rtt.get(), rtt.min()));
         let bound = self.queue.bound().unwrap_or(u64::MAX);
-        self.max = flight_max(rtt.min()).min(bound.max(FLIGHT_BYTES_MIN));
+        self.max = flight_max(rtt.min()).min(bound.max(QUEUED_BYTES_MIN));
         // A window that is not used says nothing of the path, and must not grow.
         let is_limited = app_limited || self.cubic.window() >= self.max;
         self.cubic.on_ack(now, sent, bytes, is_limited, rtt);

@@ -115,7 +115,9 @@ mod tests {
     /// A link of so many bytes a second, where others have so many bytes in its queue, and a
     /// sender that has as much in flight as it may; gives how long bytes wait, a line a round.
     fn rounds(queue: &mut Queue, rate: f64, window: u64, others: u64, count: u32) -> Vec<Duration> {
-        let mut now = queue.counted_since.unwrap_or_else(Instant::now);
+        let mut now = queue
+            .counted_since
+            .unwrap_or_else(|| tokio::time::Instant::now().into_std());
         let mut rtt = LEAST;
         (0..count)
             .map(|_| {
