@@ -7,7 +7,7 @@
 //! are what the machine does tell anything; at rest, what was learnt stays. And where the
 //! processors are not full, what a handshake costs is no less than it would be if they were:
 //! then only less is believed. While a crowd begins or ends, what has begun and what has ended
-//! are of different times, and no cost is learnt from either.
+//! are of different times, and no cost is learnt from either, unless those that begin wait.
 //!
 //! What others on the machine take, the process does not see in its own time. But where work
 //! lies about, the processor time that it got is all that there is for it; and where none
@@ -127,7 +127,9 @@ impl Calibration {
         let is_saturated = got >= PROCESSOR_SHARE * self.processors || queued > LATE;
         let is_cheaper = spent * self.handshakes < self.seconds * handshakes;
         let is_steady = (admitted - finished).abs() <= UNSTEADY * admitted.max(finished);
-        if is_steady && (is_saturated || is_cheaper) {
+        // Where far more begin than end, and wait for it, the rate is wrong, however steady.
+        let is_flooded = queued > LATE && admitted > finished;
+        if (is_steady || is_flooded) && (is_saturated || is_cheaper) {
             self.seconds = self.seconds.mul_add(MEMORY, spent.max(f64::EPSILON));
             self.handshakes = self.handshakes.mul_add(MEMORY, handshakes);
         }

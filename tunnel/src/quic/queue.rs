@@ -76,7 +76,11 @@ impl Queue {
 
     /// Takes in how fast the path delivers, once a round trip.
     fn measure(&mut self, now: Instant, bytes: u64, rtt: Duration) {
-        let since = *self.counted_since.get_or_insert(now);
+        let Some(since) = self.counted_since else {
+            // What is acknowledged now was delivered before.
+            self.counted_since = Some(now);
+            return;
+        };
         self.acknowledged += bytes;
         let elapsed = now.saturating_duration_since(since);
         if elapsed < rtt || elapsed.is_zero() {
