@@ -129,7 +129,8 @@ mod tests {
                 let fills = rate * LEAST.as_secs_f64();
                 let waiting = ((flight + others) as f64 - fills).max(0.0);
                 let sample = LEAST + Duration::from_secs_f64(waiting / rate);
-                rtt = (rtt * 3 + sample) / 4;
+                // Many packets of a round are acknowledged, each with a sample.
+                rtt = (rtt + 7 * sample) / 8;
                 now += sample;
                 queue.on_ack(now, Some(flight), (rtt, LEAST));
                 sample.saturating_sub(LEAST)
