@@ -135,7 +135,8 @@ pub const ADMISSION_BURST_MIN: f64 = 16.0;
 /// excess over a straight line is about the root of their number.
 pub const WINDOW_LOAD: f64 = 1.0;
 
-/// What times that are given out fill of what is left of the rate, for the same reason.
+/// What times that are given out fill of what is left of the rate: who comes by chance beside
+/// them shall not be sent away again.
 pub const CALENDAR_LOAD: f64 = 0.97;
 
 /// The earliest time that who is sent away is told: an agent waits as long anyway.
